@@ -1,0 +1,1 @@
+"""Moderation of AI-generated images: is this picture real?"""

@@ -1,0 +1,117 @@
+"""Every error this package raises on purpose: transient, permanent for one image, or configuration.
+
+They carry data, so that callers decide by attribute and never by message. `str(error)` is written for the person
+who has to act: it names the thing and the way out.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ModerationError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(ModerationError):
+    """A setting, file or installation is wrong: nothing will work until a person mends it.
+
+    `setting` names what to change (an environment variable, an option or a file).
+    """
+
+    def __init__(self, setting: str, problem: str, *, hint: str = "") -> None:
+        self.setting = setting
+        self.problem = problem
+        self.hint = hint
+        super().__init__(f"{setting}: {problem}" + (f"\n  {hint}" if hint else ""))
+
+
+class SchemaMismatch(ConfigurationError):
+    """The database's schema is missing, older or newer than this code."""
+
+    def __init__(self, found: str | None, expected: str, problem: str) -> None:
+        self.found = found
+        self.expected = expected
+        super().__init__("database schema", problem)
+
+
+class ServiceDown(ModerationError):
+    """A service (SQL, broker, image source) does not answer now. Trying again later can help."""
+
+    def __init__(self, service: str, problem: str, *, hint: str = "") -> None:
+        self.service = service
+        self.problem = problem
+        self.hint = hint
+        super().__init__(f"{service} does not answer: {problem}" + (f"\n  {hint}" if hint else ""))
+
+
+class RejectReason(StrEnum):
+    """Why an image can never be scored. Stored with the submission, shown to operators."""
+
+    NOT_FOUND = "not found"
+    NOT_AN_IMAGE = "not an image"
+    UNSUPPORTED = "unsupported format"
+    TRUNCATED = "truncated"
+    TOO_MANY_BYTES = "too many bytes"
+    TOO_MANY_PIXELS = "too many pixels"
+    TOO_SMALL = "too small"
+    FORBIDDEN = "forbidden"
+    BAD_ID = "bad image id"
+    OUT_OF_MEMORY = "out of device memory"
+    NOT_A_NUMBER = "score is not a number"
+    CRASHED = "crashed the worker"
+    GAVE_UP = "gave up"
+
+
+class ImageRejected(ModerationError):
+    """This image can never be scored as it is. Permanent: recorded, never retried by itself."""
+
+    def __init__(self, reason: RejectReason, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+
+
+class ImageUnavailable(ModerationError):
+    """This image can't be had now (source down, timeout). Transient: tried again with backoff."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)
+
+
+class UnknownImage(ModerationError, KeyError):
+    """Nobody submitted this image."""
+
+    def __init__(self, image_id: str) -> None:
+        self.image_id = image_id
+        super().__init__(image_id)
+
+    def __str__(self) -> str:
+        return f"{self.image_id}: never submitted"
+
+
+class ImageFailed(ModerationError):
+    """The verdict asked for will not come: the image was tried and refused. Submit again with `force` to retry."""
+
+    def __init__(self, image_id: str, reason: str, detail: str) -> None:
+        self.image_id = image_id
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{image_id}: {reason}" + (f" ({detail})" if detail else ""))
+
+
+class NotYetScored(ModerationError, TimeoutError):
+    """`wait` ran out of time; the image is still on its way."""
+
+    def __init__(self, image_id: str, timeout_s: float) -> None:
+        self.image_id = image_id
+        self.timeout_s = timeout_s
+        super().__init__(f"{image_id}: no verdict within {timeout_s:g} s; it stays queued")
+
+
+class PromptMismatch(ConfigurationError):
+    """A prompt does not fit the backbone it was to be used with (name, revision or vector sizes)."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("prompt", problem)

@@ -1,0 +1,134 @@
+"""The settings: one frozen object from MODERATION_* variables and a `.env` file.
+
+Read where it is called for, never at import. A wrong value is refused with the variable's name and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moderation.errors import ConfigurationError
+
+PREFIX = "MODERATION_"
+ENV_FILE = ".env"
+# Read by the test suite and the compose file, not by the package.
+_FOREIGN = {"MODERATION_TEST_POSTGRES_URL"}
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_DATABASES = ("sqlite://", "postgresql://", "postgresql+psycopg://", "postgres://")
+_BROKERS = ("redis://", "rediss://", "redis+socket://", "unix://")
+_LOG_FORMATS = ("text", "json")
+
+
+def _device(value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise ValueError("use auto, cpu, mps, cuda or cuda:N")
+    return value
+
+
+def _one_of(*allowed: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError("use " + ", ".join(allowed))
+        return value
+
+    return AfterValidator(check)
+
+
+def _starts_with(*allowed: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not value.startswith(allowed):
+            raise ValueError("must start with " + " or ".join(allowed))
+        return value
+
+    return AfterValidator(check)
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Every field `x` is the variable MODERATION_X."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=ENV_FILE, frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True
+    )
+
+    database_url: Annotated[str, _starts_with(*_DATABASES)] = Field(
+        "sqlite:///moderation.db", description="where verdicts live: SQLite for one machine, PostgreSQL for more"
+    )
+    broker_url: Annotated[str, _starts_with(*_BROKERS)] = Field(
+        "redis://127.0.0.1:6379/0", description="Redis or Valkey; give this app a database of its own"
+    )
+    queue_prefix: str = Field("antifake:", description="prefix of every Redis key, so that apps can share a server")
+    images: str = Field(".", description="where image ids lead: a folder, an fsspec URL, or an http(s) template with {id}")
+    image_hosts: str = Field("", description="for http(s): comma-separated hosts that may be fetched; empty: the template's")
+    backbone: str = Field("miniature", description="miniature, a local folder, or a Hub id of an InstructBLIP")
+    backbone_revision: str = Field("", description="the Hub revision to load; empty: the newest")
+    language_model: str = Field("", description="folder or Hub id of a language model to put in the backbone's place")
+    device: Annotated[str, AfterValidator(_device)] = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
+    dtype: Annotated[str, _one_of(*_DTYPES)] = Field("auto", description="auto, float32, bfloat16 or float16")
+    exif_orientation: bool = Field(True, description="turn pictures as their EXIF says (the original code does not)")
+    batch_size: int = Field(64, ge=1, le=1024, description="images scored at once, at most")
+    concurrency: int = Field(3, ge=1, le=64, description="batches under way in a worker: one on the device, others fetch and write")
+    fetch_threads: int = Field(16, ge=1, le=256, description="pictures fetched and decoded side by side in a worker")
+    fetch_timeout_s: float = Field(10.0, gt=0, le=600, description="longest wait for one picture")
+    lease_s: float = Field(30.0, ge=1, le=3600, description="a claim not renewed for so long is another worker's to take")
+    batch_timeout_s: float = Field(300.0, ge=1, description="a worker whose batch takes longer ends itself")
+    sweep_interval_s: float = Field(2.0, ge=0.1, le=3600, description="how often each worker looks for rows left behind")
+    ring_again_s: float = Field(15.0, ge=0.5, le=3600, description="a pending row not claimed for so long is rung for again")
+    max_attempts: int = Field(5, ge=1, le=100, description="tries for an image that can't be fetched")
+    retry_base_s: float = Field(2.0, ge=0, le=3600, description="wait before the second try; doubles with every further one")
+    max_image_bytes: int = Field(40_000_000, ge=1, description="larger files are refused unread")
+    max_image_pixels: int = Field(100_000_000, ge=1, description="larger pictures are refused undecoded")
+    log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = Field("INFO", description="DEBUG to ERROR")
+    log_format: Annotated[str, _one_of(*_LOG_FORMATS)] = Field("text", description="text, or json (one object a line)")
+    actor: str = Field("", description="who acts, for the record; empty: the login name")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from overrides, the environment and `.env`, in this order. Raises ConfigurationError."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _explain(error: ValidationError) -> ConfigurationError:
+    problems = []
+    for item in error.errors():
+        name = PREFIX + str(item["loc"][0]).upper()
+        message = item["msg"].removeprefix("Value error, ")
+        problems.append((name, f"{item['input']!r} is not allowed: {message[0].lower()}{message[1:]}"))
+    first, *rest = problems
+    return ConfigurationError(*first, hint="\n  ".join(f"{name}: {problem}" for name, problem in rest))
+
+
+def origin(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Where field `name` got its value from: environment, .env or default."""
+    variable = PREFIX + name.upper()
+    if environ.get(variable):
+        return "environment"
+    return ".env" if variable in _env_file_names() else "default"
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """MODERATION_* variables that no setting reads, each with the likely meant one ('' if none): typing errors."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | _FOREIGN
+    given = {name for name in (*environ, *_env_file_names()) if name.startswith(PREFIX)}
+    return {name: (difflib.get_close_matches(name, known, 1) or [""])[0] for name in sorted(given - known)}
+
+
+def _env_file_names() -> set[str]:
+    path = Path(ENV_FILE)
+    if not path.is_file():
+        return set()
+    from dotenv import dotenv_values
+
+    return {name.upper() for name, value in dotenv_values(path).items() if value}
