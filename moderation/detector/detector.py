@@ -1,0 +1,77 @@
+"""The detector: a frozen backbone and one prompt. Pictures in, scores out; what can't be scored is that image's value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from moderation.detector.backbone import Backbone
+from moderation.detector.preprocess import normalise, stack
+from moderation.detector.prompt import SoftPrompt
+from moderation.detector.scoring import answer_logits, margins
+from moderation.errors import ImageRejected, RejectReason
+
+
+@dataclass(frozen=True)
+class Score:
+    """margin: logit(no) - logit(yes). probability: P(fake) after the prompt's calibration, 0 to 1."""
+
+    margin: float
+    probability: float
+
+
+class Detector:
+    """Scores uint8 pictures. Not locked: one call at a time per device."""
+
+    def __init__(self, backbone: Backbone, prompt: SoftPrompt) -> None:
+        """Raises PromptMismatch when the prompt was not tuned on this backbone."""
+        self.backbone = backbone
+        self.prompt = prompt
+        self._vectors = prompt.vectors(backbone)
+
+    def with_prompt(self, prompt: SoftPrompt) -> Detector:
+        """Another prompt on the same backbone, which stays where it is. Raises PromptMismatch."""
+        return Detector(self.backbone, prompt)
+
+    def score(self, pixels: Any) -> list[Score | ImageRejected]:
+        """One item per image, in order.
+
+        pixels: uint8 [B, S, S, 3] (array or tensor), or a sequence of [S, S, 3], with S the backbone's `image_size`.
+        A batch too large for the device is halved; an image that does not fit alone, or whose margin is not finite,
+        is an ImageRejected in its place.
+        """
+        batch = stack(pixels, self.backbone.image_size)
+        found = halving(self._margins, batch)
+        return [margin if isinstance(margin, ImageRejected) else self._score(margin) for margin in found]
+
+    @torch.inference_mode()
+    def _margins(self, pixels: torch.Tensor) -> list[float]:
+        ready = normalise(pixels.to(self.backbone.device), self.prompt.normalisation)
+        values: list[float] = margins(answer_logits(self.backbone, self._vectors, ready)).tolist()
+        return values
+
+    def _score(self, margin: float) -> Score | ImageRejected:
+        if not math.isfinite(margin):
+            return ImageRejected(RejectReason.NOT_A_NUMBER, f"margin {margin}")
+        return Score(margin, self.prompt.calibration.probability(margin))
+
+
+def halving(work: Callable[[torch.Tensor], Sequence[float]], batch: torch.Tensor) -> list[float | ImageRejected]:
+    """`work` on the batch, or on halves of it for as long as the device runs out of memory."""
+    if not len(batch):
+        return []
+    try:
+        return list(work(batch))
+    except torch.OutOfMemoryError as error:
+        problem = str(error).splitlines()[0]
+    # Out of the except block, so that the traceback no longer holds the tensors that filled the device.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(batch) == 1:
+        return [ImageRejected(RejectReason.OUT_OF_MEMORY, problem)]
+    middle = len(batch) // 2
+    return halving(work, batch[:middle]) + halving(work, batch[middle:])
