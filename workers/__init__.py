@@ -1,0 +1,1 @@
+"""The worker processes: Celery's entry, the doorbell tasks, the detector once per process."""

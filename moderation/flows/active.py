@@ -1,0 +1,85 @@
+"""The active prompt: one backbone, and whatever pseudo-word is active for it, read anew before each batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from moderation.detector import Backbone, Detector, Score, SoftPrompt
+from moderation.domain.claim import ScoredBy
+from moderation.domain.prompt import PromptId, PromptRecord
+from moderation.errors import ConfigurationError, ImageRejected
+from moderation.storage.prompts import Prompts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ActiveScorer:
+    """A detector that knows what its scores are to be recorded as."""
+
+    detector: Detector
+    by: ScoredBy
+
+    def score(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[Score | ImageRejected]:
+        """pixels: uint8 [S, S, 3] each. One result a picture, in order."""
+        return self.detector.score(pixels)
+
+
+class ActivePrompt:
+    """Gives the scorer to use now. Keep it to one thread at a time: the one that holds the device."""
+
+    def __init__(self, backbone: Backbone, prompts: Prompts, versions: Mapping[str, str]) -> None:
+        self._backbone = backbone
+        self._prompts = prompts
+        self._versions = versions
+        self._scorer: ActiveScorer | None = None
+
+    def scorer(self) -> ActiveScorer:
+        """The active prompt's scorer. A new prompt that can't be used is refused loudly and the last good one stays.
+
+        Raises ConfigurationError when there is no usable prompt at all, ServiceDown when SQL does not answer.
+        """
+        record = self._prompts.active(self._backbone.name)
+        if record is None and self._scorer is None:
+            raise no_active_prompt(self._backbone.name)
+        if record is not None and (self._scorer is None or record.prompt_id != self._scorer.by.prompt_id):
+            self._scorer = self._swap(record)
+        if self._scorer is None:  # cannot be, but says so to the type checker
+            raise no_active_prompt(self._backbone.name)
+        return self._scorer
+
+    def _swap(self, record: PromptRecord) -> ActiveScorer:
+        try:
+            scorer = self._load(record)
+        except ConfigurationError as error:
+            if self._scorer is None:
+                raise
+            log.error("prompt %s can't be used, %s stays: %s", record.prompt_id, self._scorer.by.prompt_id, error)
+            return self._scorer
+        log.info("prompt %s (%s) is in use", record.prompt_id, record.name)
+        return scorer
+
+    def _load(self, record: PromptRecord) -> ActiveScorer:
+        prompt = SoftPrompt.from_bytes(self._prompts.blob(record.prompt_id), sha256=record.sha256)
+        calibration = f"platt {prompt.calibration.scale:.9g} {prompt.calibration.bias:.9g}"
+        versions = {**self._versions, "backbone_revision": self._backbone.revision, "calibration": calibration}
+        return ActiveScorer(
+            detector=Detector(self._backbone, prompt),
+            by=ScoredBy(PromptId(record.prompt_id), self._backbone.name, versions),
+        )
+
+
+def no_active_prompt(backbone: str) -> ConfigurationError:
+    """The error for a backbone nobody tuned or imported a prompt for."""
+    return ConfigurationError(
+        "prompt",
+        f"no prompt is active for the backbone {backbone}",
+        hint="import one: modctl prompt import FILE --activate (for the miniature: modctl db upgrade)",
+    )

@@ -1,0 +1,235 @@
+"""Scan: from a doorbell to verdicts. Claim a batch, fetch, score, decide, and settle all of it in one transaction.
+
+What belongs to one image is a value in its batch and never sinks the others. An error nobody foresaw abandons the
+claim: its images then ride alone, until the guilty one is found.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from moderation.domain.claim import Claim, ClaimedImage, Outcome, Postponed, Rejected, Scored, ScoredBy
+from moderation.domain.image import ImageFacts
+from moderation.domain.policy import decide
+from moderation.domain.submission import ImageId, retry_delay_s
+from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
+from moderation.flows.gate import Gate, UnderWay
+from moderation.storage.claims import Claims
+from moderation.storage.policies import Policies, for_sources
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# SQL may be restarted under a batch; its results are worth waiting for. Shorter than the bell's visibility timeout.
+PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture ready for the detector. pixels: uint8 [S, S, 3], RGB, resized and cropped."""
+
+    facts: ImageFacts
+    pixels: NDArray[np.uint8]
+
+
+class Score(Protocol):
+    """margin: logit(no) - logit(yes); probability: calibrated P(fake) in 0..1."""
+
+    @property
+    def margin(self) -> float: ...
+    @property
+    def probability(self) -> float: ...
+
+
+class Scorer(Protocol):
+    """The detector with the prompt that is active now."""
+
+    @property
+    def by(self) -> ScoredBy: ...
+    def score(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[Score | ImageRejected]:
+        """One result a picture, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What one scan did, and where its time went. `waited_ms` is the time before the device was free."""
+
+    images: int
+    scored: int
+    rejected: int
+    postponed: int
+    refused: int
+    fetch_ms: float
+    waited_ms: float
+    device_ms: float
+    write_ms: float
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """One worker process's scanning; `scan` may run in several threads at once.
+
+    `fetch` gives a picture or raises ImageRejected or ImageUnavailable; `scorer` gives the detector as it is active.
+    """
+
+    claims: Claims
+    policies: Policies
+    fetch: Callable[[ImageId], Picture]
+    scorer: Callable[[], Scorer]
+    fetchers: Executor
+    batch_size: int
+    lease_s: float
+    max_attempts: int
+    retry_base_s: float
+    patience_s: float = PATIENCE_S
+    gate: Gate = field(default_factory=Gate)
+    under_way: UnderWay = field(default_factory=UnderWay)
+    device: threading.Lock = field(default_factory=threading.Lock)
+
+    def scan(self, image_ids: Sequence[ImageId]) -> BatchReport | None:
+        """Scores the ids that are free, topped up to a batch; None when there is nothing to do.
+
+        Raises ServiceDown when SQL stays away for longer than `patience_s`; the rows then wait for the sweep.
+        """
+        suspect = len(image_ids) == 1 and bool(self._patiently(lambda: self.claims.suspects(image_ids)))
+        with self.gate.alone() if suspect else self.gate.together():
+            claim = self._patiently(lambda: self._take(image_ids, suspect))
+            if claim is None:
+                return None
+            with self.under_way.holding(claim.token):
+                return self._work_guarded(claim)
+
+    def _take(self, image_ids: Sequence[ImageId], suspect: bool) -> Claim | None:
+        if suspect:
+            return self.claims.take_alone(image_ids[0], lease_s=self.lease_s)
+        return self.claims.take(image_ids, limit=self.batch_size, lease_s=self.lease_s)
+
+    def _work_guarded(self, claim: Claim) -> BatchReport:
+        try:
+            return self._work(claim)
+        except (ServiceDown, ConfigurationError):
+            with suppress(ServiceDown):  # then the lease ends by itself
+                self.claims.give_back(claim)
+            raise
+        except Exception as error:
+            with suppress(ServiceDown):
+                self.claims.abandon(claim, f"{type(error).__name__}: {error}")
+            raise
+
+    def _work(self, claim: Claim) -> BatchReport:
+        began = time.monotonic()
+        fetched = list(self.fetchers.map(self._fetch, claim.images))
+        pictures = [
+            (image, item) for image, item in zip(claim.images, fetched, strict=True) if isinstance(item, Picture)
+        ]
+        outcomes: list[Outcome] = [item for item in fetched if not isinstance(item, Picture)]
+        ready = started = ended = time.monotonic()
+        by = None
+        if pictures:
+            with self.device:
+                started = time.monotonic()
+                scorer = self.scorer()
+                results = scorer.score([picture.pixels for _, picture in pictures])
+                ended = time.monotonic()
+            by = scorer.by
+            outcomes += self._decide(claim, pictures, results, ended - began)
+        refused = self._patiently(lambda: self.claims.settle(claim, outcomes, by))
+        report = BatchReport(
+            images=len(outcomes),
+            scored=sum(isinstance(outcome, Scored) for outcome in outcomes),
+            rejected=sum(isinstance(outcome, Rejected) for outcome in outcomes),
+            postponed=sum(isinstance(outcome, Postponed) for outcome in outcomes),
+            refused=len(refused),
+            fetch_ms=(ready - began) * 1000,
+            waited_ms=(started - ready) * 1000,
+            device_ms=(ended - started) * 1000,
+            write_ms=(time.monotonic() - ended) * 1000,
+        )
+        _log(report, outcomes)
+        return report
+
+    def _fetch(self, image: ClaimedImage) -> Picture | Rejected | Postponed:
+        try:
+            return self.fetch(image.image_id)
+        except ImageRejected as error:
+            return Rejected(image, error.reason, error.detail)
+        except ImageUnavailable as error:
+            if image.attempts >= self.max_attempts:
+                return Rejected(image, RejectReason.GAVE_UP, f"{image.attempts} tries, the last: {error.detail}")
+            return Postponed(image, retry_delay_s(image.image_id, image.attempts, self.retry_base_s), error.detail)
+
+    def _decide(
+        self,
+        claim: Claim,
+        pictures: Sequence[tuple[ClaimedImage, Picture]],
+        results: Sequence[Score | ImageRejected],
+        elapsed_s: float,
+    ) -> list[Outcome]:
+        policies = self._patiently(
+            lambda: for_sources(self.policies.current(), {image.source for image, _ in pictures})
+        )
+        outcomes: list[Outcome] = []
+        for (image, picture), result in zip(pictures, results, strict=True):
+            if isinstance(result, ImageRejected):
+                outcomes.append(Rejected(image, result.reason, result.detail))
+                continue
+            policy = policies[image.source]
+            waited_s = (claim.claimed_at - image.submitted_at).total_seconds()
+            outcomes.append(
+                Scored(
+                    image=image,
+                    facts=picture.facts,
+                    margin=result.margin,
+                    probability=result.probability,
+                    decision=decide(result.probability, policy.thresholds),
+                    policy_id=policy.policy_id,
+                    latency_ms=(waited_s + elapsed_s) * 1000,
+                )
+            )
+        return outcomes
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """`call`, tried again with growing pauses while SQL is away. Raises ServiceDown in the end."""
+        tries = Retrying(
+            retry=retry_if_exception_type(ServiceDown),
+            wait=wait_exponential_jitter(initial=0.2, max=2.0),
+            stop=stop_after_delay(self.patience_s),
+            reraise=True,
+        )
+        return tries(call)
+
+
+def _log(report: BatchReport, outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, Rejected):
+            log.warning("%s failed: %s (%s)", outcome.image.image_id, outcome.reason, outcome.detail)
+        elif isinstance(outcome, Postponed):
+            log.warning("%s: %s; again in %.1f s", outcome.image.image_id, outcome.detail, outcome.delay_s)
+    if report.refused:
+        log.warning("%d results came after the lease had ended and were refused", report.refused)
+    log.info(
+        "batch of %d: %d scored, %d failed, %d postponed; fetch %.0f ms, wait %.0f ms, device %.0f ms, write %.0f ms",
+        report.images,
+        report.scored,
+        report.rejected,
+        report.postponed,
+        report.fetch_ms,
+        report.waited_ms,
+        report.device_ms,
+        report.write_ms,
+        extra={"batch": report},
+    )

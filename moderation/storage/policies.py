@@ -1,0 +1,76 @@
+"""Policies: versions of the thresholds, appended and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from moderation.domain.policy import ANY_SOURCE, DEFAULT_THRESHOLDS, Policy, PolicyId, Thresholds
+from moderation.storage.database import Database
+from moderation.storage.tables import PolicyRow as Row
+
+_AUTHOR = "antifake-moderation"
+
+
+class Policies:
+    """The `policy` table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ensure_default(self) -> None:
+        """Writes the first policy for all sources where there is none."""
+        with self._database.write() as session:
+            if session.scalar(select(Row.policy_id).limit(1)) is None:
+                now = self._database.now(session)
+                session.add(_row(ANY_SOURCE, DEFAULT_THRESHOLDS, _AUTHOR, "the shipped default", None, now))
+
+    def set(self, source: str, thresholds: Thresholds, *, author: str, reason: str) -> Policy:
+        """Appends a version for `source` and returns it."""
+        with self._database.write() as session:
+            parent = session.scalar(select(func.max(Row.policy_id)).where(Row.source == source))
+            row = _row(source, thresholds, author, reason, parent, self._database.now(session))
+            session.add(row)
+            session.flush()
+            return _domain(row)
+
+    def current(self) -> dict[str, Policy]:
+        """The policy that holds for each source that has one of its own, and for '*'."""
+        newest = select(func.max(Row.policy_id)).group_by(Row.source)
+        with self._database.read() as session:
+            return {row.source: _domain(row) for row in session.scalars(select(Row).where(Row.policy_id.in_(newest)))}
+
+
+def for_sources(policies: dict[str, Policy], sources: Collection[str]) -> dict[str, Policy]:
+    """The policy that holds for each of `sources`: its own, else the one for all."""
+    return {source: policies.get(source, policies[ANY_SOURCE]) for source in sources}
+
+
+def _row(
+    source: str, thresholds: Thresholds, author: str, reason: str, parent: int | None, created_at: datetime
+) -> Row:
+    return Row(
+        source=source,
+        review_at=thresholds.review_at,
+        block_at=thresholds.block_at,
+        audit_rate=thresholds.audit_rate,
+        block_check_rate=thresholds.block_check_rate,
+        author=author,
+        reason=reason,
+        parent=parent,
+        created_at=created_at,
+    )
+
+
+def _domain(row: Row) -> Policy:
+    return Policy(
+        policy_id=PolicyId(row.policy_id),
+        source=row.source,
+        thresholds=Thresholds(row.review_at, row.block_at, row.audit_rate, row.block_check_rate),
+        author=row.author,
+        reason=row.reason,
+        parent=PolicyId(row.parent) if row.parent is not None else None,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,119 @@
+"""Prompts: the registry of tuned pseudo-words. The artefact lies in its row, guarded by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select, update
+
+from moderation.domain.prompt import PromptId, PromptRecord, PromptState, prompt_id_of
+from moderation.errors import ConfigurationError
+from moderation.storage.database import Database
+from moderation.storage.tables import PromptRow as Row
+
+
+class Prompts:
+    """The `prompt` table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(
+        self,
+        blob: bytes,
+        *,
+        name: str,
+        backbone: str,
+        backbone_revision: str,
+        question: str,
+        metrics: Mapping[str, Any],
+        parent: PromptId | None = None,
+    ) -> PromptRecord:
+        """Adds the artefact as a candidate; the same bytes twice are one prompt."""
+        sha256 = hashlib.sha256(blob).hexdigest()
+        prompt_id = prompt_id_of(sha256)
+        with self._database.write() as session:
+            row = {
+                "prompt_id": prompt_id,
+                "name": name,
+                "blob": blob,
+                "sha256": sha256,
+                "backbone": backbone,
+                "backbone_revision": backbone_revision,
+                "state": PromptState.CANDIDATE,
+                "parent": parent,
+                "question": question,
+                "metrics": dict(metrics),
+                "created_at": self._database.now(session),
+                "activated_at": None,
+            }
+            session.execute(self._database.insert(Row).values(row).on_conflict_do_nothing(index_elements=["prompt_id"]))
+            return _domain(session.get_one(Row, prompt_id))
+
+    def activate(self, prompt_id: PromptId, *, only_first: bool = False) -> bool:
+        """Makes this the active prompt of its backbone; the one before retires. Returns whether it did.
+
+        With `only_first` it does nothing where another is active already.
+        """
+        with self._database.write() as session:
+            row = session.get_one(Row, prompt_id)
+            others = select(Row).where(
+                Row.backbone == row.backbone, Row.state == PromptState.ACTIVE, Row.prompt_id != prompt_id
+            )
+            before = session.scalar(others.with_for_update())
+            if row.state == PromptState.ACTIVE or (only_first and before is not None):
+                return False
+            if before is not None:
+                session.execute(update(Row).where(Row.prompt_id == before.prompt_id).values(state=PromptState.RETIRED))
+            activated = {"state": PromptState.ACTIVE, "activated_at": self._database.now(session)}
+            session.execute(update(Row).where(Row.prompt_id == prompt_id).values(activated))
+            return True
+
+    def list(self) -> list[PromptRecord]:
+        """All prompts, the newest first."""
+        with self._database.read() as session:
+            return [_domain(row) for row in session.scalars(select(Row).order_by(Row.created_at.desc(), Row.prompt_id))]
+
+    def find(self, prefix: str) -> PromptRecord:
+        """The prompt with this id, or the only one whose id begins so. Raises ConfigurationError."""
+        with self._database.read() as session:
+            rows = session.scalars(select(Row).where(Row.prompt_id.startswith(prefix, autoescape=True)).limit(3)).all()
+        if len(rows) == 1:
+            return _domain(rows[0])
+        problem = f"{prefix!r} is not a registered id" if not rows else f"{prefix!r} is the start of several ids"
+        raise ConfigurationError("prompt", problem, hint="see: modctl prompt list")
+
+    def active(self, backbone: str) -> PromptRecord | None:
+        """The active prompt of this backbone."""
+        query = select(Row).where(Row.backbone == backbone, Row.state == PromptState.ACTIVE)
+        with self._database.read() as session:
+            row = session.scalar(query)
+            return _domain(row) if row else None
+
+    def blob(self, prompt_id: PromptId) -> bytes:
+        """The artefact's bytes. Raises ConfigurationError when they don't match the hash in their row."""
+        with self._database.read() as session:
+            row = session.get_one(Row, prompt_id)
+        if hashlib.sha256(row.blob).hexdigest() != row.sha256:
+            raise ConfigurationError(
+                "prompt", f"the stored bytes of {prompt_id} were changed: their sha256 is not the one in their row"
+            )
+        return row.blob
+
+
+def _domain(row: Row) -> PromptRecord:
+    return PromptRecord(
+        prompt_id=PromptId(row.prompt_id),
+        name=row.name,
+        sha256=row.sha256,
+        backbone=row.backbone,
+        backbone_revision=row.backbone_revision,
+        state=PromptState(row.state),
+        parent=PromptId(row.parent) if row.parent else None,
+        question=row.question,
+        metrics=row.metrics,
+        created_at=row.created_at,
+        activated_at=row.activated_at,
+    )

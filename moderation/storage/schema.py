@@ -1,0 +1,74 @@
+"""The schema's version: create, upgrade, downgrade, and refuse to work on another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, text
+
+import moderation
+from moderation.errors import SchemaMismatch
+from moderation.storage.database import Database
+
+# The revision this code needs: the newest file in migrations/versions, as a test makes sure.
+HEAD = "0001"
+UPGRADE = "modctl db upgrade"
+
+
+def current(database: Database) -> str | None:
+    """The revision the database is on; None where it has no schema yet."""
+    with database.read() as session:
+        return _revision(session.connection())
+
+
+def check(database: Database) -> None:
+    """Raises SchemaMismatch unless the database is on the revision this code needs."""
+    found = current(database)
+    if found == HEAD:
+        return
+    if found is None:
+        problem = f"{database.shown} has no tables yet; create them: {UPGRADE}"
+    elif found < HEAD:
+        problem = f"{database.shown} is on revision {found}, this code needs {HEAD}; run: {UPGRADE}"
+    else:
+        problem = f"{database.shown} is on revision {found}, this code knows only {HEAD}; install the newer package"
+    raise SchemaMismatch(found, HEAD, problem)
+
+
+def upgrade(database: Database, revision: str = "head") -> tuple[str | None, str | None]:
+    """Brings the schema up to `revision`. Returns the revision before and after."""
+    return _migrate(database, command.upgrade, revision)
+
+
+def downgrade(database: Database, revision: str) -> tuple[str | None, str | None]:
+    """Takes the schema down to `revision` ('base': nothing left). Returns the revision before and after."""
+    return _migrate(database, command.downgrade, revision)
+
+
+def config() -> Config:
+    """Alembic's configuration, with the scripts beside the package or, once installed, inside it."""
+    package = Path(moderation.__file__).parent
+    scripts = package.parent / "migrations"
+    result = Config()
+    result.set_main_option(
+        "script_location", str(scripts if (scripts / "env.py").is_file() else package / "migrations")
+    )
+    result.set_main_option("path_separator", "os")
+    return result
+
+
+def _migrate(database: Database, verb: object, revision: str) -> tuple[str | None, str | None]:
+    before = current(database)
+    settings = config()
+    with database.write() as session:
+        settings.attributes["connection"] = session.connection()
+        verb(settings, revision)  # type: ignore[operator]  # alembic's commands share no type
+    return before, current(database)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

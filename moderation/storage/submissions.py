@@ -1,0 +1,138 @@
+"""Submissions: writing what the platform asks, and reading where each image stands.
+
+Who scores them, and under which lease, is the business of `claims`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from moderation.domain.submission import ImageId, State, Submission
+from moderation.storage.database import Database
+from moderation.storage.tables import SubmissionRow as Row
+
+# PostgreSQL takes 65,535 parameters a statement; a row here has 15.
+ROWS_PER_STATEMENT = 1000
+
+
+class Submissions:
+    """The `submission` table, seen by those who ask."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, image_ids: Sequence[ImageId], *, source: str, priority: int, force: bool) -> list[ImageId]:
+        """Writes the ids as pending and returns those that were taken up, in order of first mention.
+
+        Known ids are left as they are; with `force` they begin a new round, even while a worker holds them (its late
+        result is then refused).
+        """
+        unique = list(dict.fromkeys(image_ids))
+        taken: set[ImageId] = set()
+        with self._database.write() as session:
+            now = self._database.now(session)
+            for part in chunks(sorted(unique), ROWS_PER_STATEMENT):  # one order for all, so that none deadlock
+                rows = [_fresh(image_id, source, priority, now) for image_id in part]
+                statement = self._database.insert(Row)
+                if force:
+                    renewed = {name: statement.excluded[name] for name in rows[0] if name not in {"image_id", "round"}}
+                    statement = statement.on_conflict_do_update(
+                        index_elements=["image_id"], set_={**renewed, "round": Row.round + 1}
+                    )
+                else:
+                    statement = statement.on_conflict_do_nothing(index_elements=["image_id"])
+                taken.update(session.scalars(statement.returning(Row.image_id), rows))
+        return [image_id for image_id in unique if image_id in taken]
+
+    def get(self, image_id: ImageId) -> Submission | None:
+        """Where this image stands; None if nobody asked about it."""
+        with self._database.read() as session:
+            row = session.get(Row, image_id)
+            return _domain(row) if row else None
+
+    def list(
+        self, *, state: State | None = None, source: str | None = None, limit: int | None = 100
+    ) -> list[Submission]:
+        """The newest submissions first."""
+        query = select(Row).order_by(Row.submitted_at.desc(), Row.image_id)
+        if state is not None:
+            query = query.where(Row.state == state)
+        if source is not None:
+            query = query.where(Row.source == source)
+        with self._database.read() as session:
+            return [_domain(row) for row in session.scalars(query.limit(limit))]
+
+    def counts(self) -> dict[str, int]:
+        """How many images are waiting, claimed, done and failed; `retrying` of the waiting are held back."""
+        free = Row.claimed_by.is_(None)
+        pending = Row.state == State.PENDING
+        with self._database.read() as session:
+            now = self._database.now(session)
+            filters = {
+                "waiting": pending & free,
+                "claimed": pending & ~free,
+                "retrying": pending & free & (Row.not_before > now),
+                "done": Row.state == State.DONE,
+                "failed": Row.state == State.FAILED,
+            }
+            columns = [func.count().filter(condition).label(name) for name, condition in filters.items()]
+            return dict(session.execute(select(*columns)).one()._mapping)
+
+    def oldest_pending(self) -> datetime | None:
+        """When the image that waits longest was submitted."""
+        with self._database.read() as session:
+            return session.scalar(select(func.min(Row.submitted_at)).where(Row.state == State.PENDING))
+
+    def failures(self) -> dict[str, int]:
+        """How many images failed for each reason."""
+        query = select(Row.reason, func.count()).where(Row.state == State.FAILED).group_by(Row.reason)
+        with self._database.read() as session:
+            return dict(session.execute(query.order_by(Row.reason)).tuples().all())
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """`items` in runs of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _fresh(image_id: ImageId, source: str, priority: int, now: datetime) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "source": source,
+        "priority": priority,
+        "state": State.PENDING,
+        "round": 1,
+        "attempts": 0,
+        "crashes": 0,
+        "claimed_by": None,
+        "lease_until": None,
+        "not_before": now,
+        "enqueued_at": now,
+        "submitted_at": now,
+        "finished_at": None,
+        "reason": "",
+        "detail": "",
+    }
+
+
+def _domain(row: Row) -> Submission:
+    return Submission(
+        image_id=ImageId(row.image_id),
+        source=row.source,
+        priority=row.priority,
+        state=State(row.state),
+        round=row.round,
+        attempts=row.attempts,
+        crashes=row.crashes,
+        claimed=row.claimed_by is not None,
+        submitted_at=row.submitted_at,
+        not_before=row.not_before,
+        finished_at=row.finished_at,
+        reason=row.reason,
+        detail=row.detail,
+    )

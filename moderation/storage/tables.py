@@ -1,0 +1,184 @@
+"""The tables. Changing one needs a migration (see docs/decisions.md: expand, deploy, contract)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from moderation.domain.submission import MAX_ID_CHARS
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC on every database; SQLite, which knows no zones, stores them bare."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone: {value}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# SQLite counts rows by itself only for INTEGER keys.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, float: Double}
+
+
+class SubmissionRow(Base):
+    """One image asked about. Free to claim: pending, `claimed_by` null and `not_before` past.
+
+    `enqueued_at` is when its bell was last rung; null means that it is owed one.
+    """
+
+    __tablename__ = "submission"
+
+    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), primary_key=True)
+    source: Mapped[str] = mapped_column(String(200))
+    priority: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    round: Mapped[int]
+    attempts: Mapped[int]
+    crashes: Mapped[int]
+    claimed_by: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    enqueued_at: Mapped[datetime | None]
+    submitted_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    reason: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (
+        Index(
+            "ix_submission_pending",
+            text("priority DESC"),
+            "submitted_at",
+            sqlite_where=text("state = 'pending'"),
+            postgresql_where=text("state = 'pending'"),
+        ),
+        Index(
+            "ix_submission_leased",
+            "lease_until",
+            sqlite_where=text("claimed_by IS NOT NULL"),
+            postgresql_where=text("claimed_by IS NOT NULL"),
+        ),
+        Index("ix_submission_state", "state", "finished_at"),
+    )
+
+
+class ImageRow(Base):
+    """What was last seen under an image id; never its bytes."""
+
+    __tablename__ = "image"
+
+    image_id: Mapped[str] = mapped_column(ForeignKey("submission.image_id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    width: Mapped[int]
+    height: Mapped[int]
+    format: Mapped[str] = mapped_column(String(16))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    fetched_at: Mapped[datetime]
+
+
+class PromptRow(Base):
+    """A tuned pseudo-word: `blob` is its safetensors file, `sha256` that file's hash."""
+
+    __tablename__ = "prompt"
+
+    prompt_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    blob: Mapped[bytes] = mapped_column(LargeBinary)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    backbone: Mapped[str] = mapped_column(String(300))
+    backbone_revision: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    parent: Mapped[str | None] = mapped_column(ForeignKey("prompt.prompt_id"))
+    question: Mapped[str] = mapped_column(Text)
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    activated_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "uq_prompt_active",
+            "backbone",
+            unique=True,
+            sqlite_where=text("state = 'active'"),
+            postgresql_where=text("state = 'active'"),
+        ),
+    )
+
+
+class PolicyRow(Base):
+    """One version of a source's thresholds. Append-only; the newest of a source holds."""
+
+    __tablename__ = "policy"
+
+    policy_id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    source: Mapped[str] = mapped_column(String(200), index=True)
+    review_at: Mapped[float]
+    block_at: Mapped[float]
+    audit_rate: Mapped[float]
+    block_check_rate: Mapped[float]
+    author: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(Text)
+    parent: Mapped[int | None] = mapped_column(ForeignKey("policy.policy_id"))
+    created_at: Mapped[datetime]
+
+
+class VerdictRow(Base):
+    """One image scored by one prompt in one round. Append-only."""
+
+    __tablename__ = "verdict"
+
+    verdict_id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("submission.image_id"))
+    round: Mapped[int]
+    prompt_id: Mapped[str] = mapped_column(ForeignKey("prompt.prompt_id"))
+    policy_id: Mapped[int] = mapped_column(ForeignKey("policy.policy_id"))
+    shadow: Mapped[bool]
+    source: Mapped[str] = mapped_column(String(200))
+    margin: Mapped[float]
+    probability: Mapped[float]
+    decision: Mapped[str] = mapped_column(String(8))
+    image_sha256: Mapped[str] = mapped_column(String(64))
+    backbone: Mapped[str] = mapped_column(String(300))
+    versions: Mapped[dict[str, Any]]
+    latency_ms: Mapped[float]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("image_id", "prompt_id", "shadow", "round", name="uq_verdict"),
+        Index("ix_verdict_created", "created_at"),
+        Index("ix_verdict_decision", "decision", "created_at"),
+    )

@@ -1,0 +1,167 @@
+"""The one place where settings become parts: engine, queue, image source, detector.
+
+Parts are made when first asked for. Those that need torch import it only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from moderation.settings import Settings
+from moderation.storage import schema
+from moderation.storage.claims import Claims
+from moderation.storage.database import Database
+from moderation.storage.policies import Policies
+from moderation.storage.prompts import Prompts
+from moderation.storage.submissions import Submissions
+from moderation.storage.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from moderation.detector import Backbone
+    from moderation.domain.submission import ImageId
+    from moderation.flows.active import ActivePrompt
+    from moderation.flows.scan import Picture, Scanner
+    from moderation.images import ImageSource
+    from moderation.queue.bell import Bell
+
+
+class Wiring:
+    """The parts that one set of settings makes. Close it when done."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def raw_database(self) -> Database:
+        """The database, whatever schema it has."""
+        return Database(self.settings.database_url, pool_size=self.settings.concurrency + 4)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database, known to have the schema this code needs. Raises SchemaMismatch, ServiceDown."""
+        schema.check(self.raw_database)
+        return self.raw_database
+
+    @cached_property
+    def submissions(self) -> Submissions:
+        return Submissions(self.database)
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.database)
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        return Verdicts(self.database)
+
+    @cached_property
+    def policies(self) -> Policies:
+        return Policies(self.database)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        return Prompts(self.database)
+
+    @cached_property
+    def celery(self) -> Celery:
+        from moderation.queue.app import create_app
+
+        return create_app(self.settings)
+
+    @cached_property
+    def bell(self) -> Bell:
+        from moderation.queue.bell import Bell
+
+        return Bell(self.celery, self.settings)
+
+    @cached_property
+    def image_source(self) -> ImageSource:
+        from moderation.images import open_source
+
+        hosts = [host.strip() for host in self.settings.image_hosts.split(",") if host.strip()]
+        return open_source(
+            self.settings.images,
+            hosts=hosts,
+            timeout_s=self.settings.fetch_timeout_s,
+            max_bytes=self.settings.max_image_bytes,
+        )
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The frozen InstructBLIP, loaded. Raises ConfigurationError."""
+        from moderation.detector import load_backbone
+
+        return load_backbone(
+            self.settings.backbone,
+            device=self.settings.device,
+            dtype=self.settings.dtype,
+            revision=self.settings.backbone_revision or None,
+            language_model=self.settings.language_model or None,
+        )
+
+    @cached_property
+    def active_prompt(self) -> ActivePrompt:
+        from moderation.flows.active import ActivePrompt
+
+        return ActivePrompt(self.backbone, self.prompts, self._versions())
+
+    def prepare(self, data: bytes) -> Picture:
+        """A picture file's bytes, made ready for the detector. Raises ImageRejected."""
+        from moderation.flows.scan import Picture
+        from moderation.images import decode, square
+
+        image, facts = decode(
+            data, max_pixels=self.settings.max_image_pixels, exif_orientation=self.settings.exif_orientation
+        )
+        return Picture(facts, square(image, self.backbone.image_size))
+
+    def scanner(self) -> Scanner:
+        """All that a worker process needs to scan, the backbone loaded and its prompt checked."""
+        from moderation.flows.scan import Scanner
+
+        self.active_prompt.scorer()
+        return Scanner(
+            claims=self.claims,
+            policies=self.policies,
+            fetch=self._fetcher(),
+            scorer=self.active_prompt.scorer,
+            fetchers=ThreadPoolExecutor(self.settings.fetch_threads, thread_name_prefix="fetch"),
+            batch_size=self.settings.batch_size,
+            lease_s=self.settings.lease_s,
+            max_attempts=self.settings.max_attempts,
+            retry_base_s=self.settings.retry_base_s,
+        )
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        for name in ("bell", "raw_database"):
+            part = self.__dict__.pop(name, None)
+            if part is not None:
+                part.close() if name == "bell" else part.dispose()
+
+    def _fetcher(self) -> Callable[[ImageId], Picture]:
+        source = self.image_source
+        return lambda image_id: self.prepare(source.fetch(image_id))
+
+    def _versions(self) -> dict[str, str]:
+        import PIL
+        import torch
+        import transformers
+
+        import moderation
+
+        turned = "exif" if self.settings.exif_orientation else "stored"
+        return {
+            "antifake_moderation": moderation.__version__,
+            "preprocessing": f"shorter side {self.backbone.image_size} bicubic, centre crop, {turned} orientation",
+            "decoder": f"Pillow {PIL.__version__}",
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "device": str(self.backbone.device),
+            "dtype": str(self.backbone.dtype).removeprefix("torch."),
+        }

@@ -1,0 +1,11 @@
+"""Celery's entry: `celery -A workers.app worker`, or better `modctl worker`, which passes the right flags."""
+
+from __future__ import annotations
+
+from moderation.queue.app import create_app
+from moderation.settings import load_settings
+from workers import lifecycle, tasks
+
+app = create_app(load_settings())
+tasks.register(app)
+lifecycle.connect()

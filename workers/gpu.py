@@ -1,0 +1,21 @@
+"""The detector, once per process: loaded before the first task, shared by all threads."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from moderation.flows.scan import Scanner
+from moderation.settings import load_settings
+from moderation.wiring import Wiring
+
+
+@cache
+def wiring() -> Wiring:
+    """This process's parts."""
+    return Wiring(load_settings())
+
+
+@cache
+def scanner() -> Scanner:
+    """This process's scanner, its backbone loaded; slow when first called. Raises ConfigurationError, ServiceDown."""
+    return wiring().scanner()

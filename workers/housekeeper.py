@@ -1,0 +1,91 @@
+"""The housekeeper: one thread a worker that renews leases, sweeps, and ends a process that hangs.
+
+The threads pool knows no time limits, so a batch that never ends would hold the device for ever. Ending the process
+frees its claims for others; whatever supervises workers starts it anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from moderation.errors import ServiceDown
+from moderation.flows.gate import UnderWay
+from moderation.flows.sweep import sweep
+from moderation.queue.bell import Bell
+from moderation.settings import Settings
+from moderation.storage.claims import Claims
+
+log = logging.getLogger(__name__)
+
+EXIT_HUNG = 70
+_RENEWALS_PER_LEASE = 4
+
+
+class Housekeeper:
+    """Runs beside the batches until stopped."""
+
+    def __init__(
+        self,
+        *,
+        claims: Claims,
+        bell: Bell,
+        under_way: UnderWay,
+        settings: Settings,
+        exit_process: Callable[[int], None] = os._exit,
+    ) -> None:
+        self._claims = claims
+        self._bell = bell
+        self._under_way = under_way
+        self._settings = settings
+        self._exit = exit_process
+        self._stopped = threading.Event()
+        # Two threads: a sweep that waits for an absent broker must not let the leases lapse.
+        self._threads = [
+            threading.Thread(
+                target=self._every, args=(settings.lease_s / _RENEWALS_PER_LEASE, self._keep), name="lease"
+            ),
+            threading.Thread(target=self._every, args=(settings.sweep_interval_s, self._sweep), name="sweep"),
+        ]
+
+    def start(self) -> None:
+        """Begins with a sweep: rows may have been left behind while no worker ran."""
+        for thread in self._threads:
+            thread.daemon = True
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends both threads; waits a moment for them."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _every(self, interval_s: float, work: Callable[[], None]) -> None:
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            try:
+                work()
+            except ServiceDown as error:
+                log.warning("housekeeping waits: %s", error)
+            except Exception:
+                log.exception("housekeeping failed; it goes on")
+            self._stopped.wait(max(0.0, interval_s - (time.monotonic() - began)))
+
+    def _keep(self) -> None:
+        if self._under_way.oldest_s() > self._settings.batch_timeout_s:
+            log.critical("a batch hangs for over %g s; this worker ends itself", self._settings.batch_timeout_s)
+            logging.shutdown()
+            self._exit(EXIT_HUNG)
+        if tokens := self._under_way.tokens():
+            self._claims.renew(tokens, lease_s=self._settings.lease_s)
+
+    def _sweep(self) -> None:
+        sweep(
+            claims=self._claims,
+            bell=self._bell,
+            batch_size=self._settings.batch_size,
+            ring_again_s=self._settings.ring_again_s,
+        )

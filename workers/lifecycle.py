@@ -1,0 +1,56 @@
+"""What happens when a worker starts and stops: logging, loading, housekeeping."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+
+from moderation.errors import ConfigurationError, ModerationError
+from moderation.settings import load_settings
+from workers import gpu, log
+from workers.housekeeper import Housekeeper
+
+EXIT_FAILED, EXIT_SERVICE_DOWN = 1, 3
+
+_housekeepers: list[Housekeeper] = []
+
+
+def connect() -> None:
+    """Hooks into Celery's signals; they hold weak references, so these are functions of a module."""
+    setup_logging.connect(_configure_logging)
+    worker_init.connect(_load)
+    worker_ready.connect(_start_housekeeping)
+    worker_shutdown.connect(_stop_housekeeping)
+
+
+def _configure_logging(**_: Any) -> None:
+    settings = load_settings()
+    log.configure(settings.log_level, settings.log_format)
+
+
+def _load(**_: Any) -> None:
+    """Loads the detector before the first bell is heard. SystemExit, because Celery swallows other exceptions here."""
+    try:
+        scanner = gpu.scanner()
+    except ModerationError as error:
+        print(f"The worker can't start.\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logging may be off yet
+        raise SystemExit(EXIT_FAILED if isinstance(error, ConfigurationError) else EXIT_SERVICE_DOWN) from None
+    prompt = scanner.scorer().by
+    logging.getLogger(__name__).info("ready: backbone %s, prompt %s", prompt.backbone, prompt.prompt_id)
+
+
+def _start_housekeeping(**_: Any) -> None:
+    wiring = gpu.wiring()
+    housekeeper = Housekeeper(
+        claims=wiring.claims, bell=wiring.bell, under_way=gpu.scanner().under_way, settings=wiring.settings
+    )
+    housekeeper.start()
+    _housekeepers.append(housekeeper)
+
+
+def _stop_housekeeping(**_: Any) -> None:
+    while _housekeepers:
+        _housekeepers.pop().stop()
