@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, InstructBlipForConditionalGeneration
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from moderation.detector.device import choose_device, choose_dtype
 from moderation.detector.hub import find_files
@@ -117,13 +117,14 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """No progress bars of transformers: a bar belongs to a command, not to a library."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = transformers_logging  # its functions carry no types
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def _swap(model: Any, name: str, dtype: torch.dtype) -> str:

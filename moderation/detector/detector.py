@@ -1,4 +1,4 @@
-"""The detector: a frozen backbone and one prompt. Pictures in, scores out; what can't be scored is that image's value."""
+"""The detector: a frozen backbone and one prompt. Pictures in, scores out; a failure is the value of its image."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ QUESTIONS = {
 """The paper's question for each position of the pseudo-word (arXiv 2310.17419); `plain` is zero-shot, without one."""
 
 VICUNA_BOS = 2
-"""What the original feeds a LLaMA as its first id: `</s>` (2), which its tokenizer was told to use as BOS. With `<s>` (1)
-the frozen model is off its training distribution (huggingface/transformers pull request 23460)."""
+"""What the original feeds a LLaMA first: `</s>` (2), which its tokenizer was told to use as BOS. With `<s>` (1) the
+frozen model is off its training distribution (huggingface/transformers pull request 23460)."""
 VICUNA_EOS = 2
 YES, NO = "yes", "no"  # lower case: `Yes` and `No` are other ids and not what the method was tuned to say
 

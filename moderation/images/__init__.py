@@ -1,0 +1,25 @@
+"""From an image id to a picture: fetching under an allow-list, decoding under limits, resizing for the detector.
+
+No torch here: this runs in the fetch threads. What can't be had is an ImageRejected (never) or ImageUnavailable (not
+now) of `moderation.errors`; nothing else comes out.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moderation.images.decode import decode
+    from moderation.images.source import ImageSource, open_source
+    from moderation.images.square import square
+
+_HOME = {"decode": "decode", "ImageSource": "source", "open_source": "source", "square": "square"}
+
+__all__ = ["ImageSource", "decode", "open_source", "square"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
