@@ -1,0 +1,63 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each does its own set-up.
+# Works with GNU Make 3.81 (macOS) and with -j: every target that needs the environment waits for the one stamp file.
+
+PYTHON ?= python3
+# More arguments for pip. The plain index has the CUDA build of PyTorch for Linux, gigabytes large; for the CPU build:
+#   make setup PIP_ARGS="--extra-index-url <PyTorch's index of CPU wheels>"
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format miniature clean clean-all
+
+help:  ## say what there is
+	@echo "make TARGET [PYTHON=python3.12] [PIP_ARGS=...] [PYTEST_ARGS=...] [DEMO_ARGS=...]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "On Linux, PIP_ARGS=\"--extra-index-url <PyTorch's index of CPU wheels>\" spares the download of CUDA."
+
+setup: $(STAMP)  ## make the environment in .venv (again when pyproject.toml, setup.py or constraints.txt change)
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: no program '$(PYTHON)'. Install Python 3.11 to 3.13, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "make: Python 3.11 to 3.13 is needed, and $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
+	    "Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "make: $(PYTHON) can't make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV): about two minutes the first time" >&2
+	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
+	  $(BIN)/python -m pip install --disable-pip-version-check $$quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## run the main job on the sample pictures: submit, Redis, worker, verdicts in SQL
+	@$(BIN)/modctl demo $(DEMO_ARGS)
+
+test: $(STAMP)  ## run all tests; PYTEST_ARGS="-k scan" runs some
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## put the code into the shape that lint asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+miniature: $(STAMP)  ## train the embedded backbone again (up to an hour on two cores)
+	$(BIN)/python -m moderation.miniature.build
+
+clean:  ## remove caches and build output
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +
+
+clean-all: clean  ## the same, and the environment
+	rm -rf $(VENV)
