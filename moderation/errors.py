@@ -10,7 +10,9 @@ from enum import StrEnum
 
 
 class ModerationError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. `exit_code` is what a command that ends with it returns."""
+
+    exit_code = 1
 
 
 class ConfigurationError(ModerationError):
@@ -18,6 +20,8 @@ class ConfigurationError(ModerationError):
 
     `setting` names what to change (an environment variable, an option or a file).
     """
+
+    exit_code = 2
 
     def __init__(self, setting: str, problem: str, *, hint: str = "") -> None:
         self.setting = setting
@@ -37,6 +41,8 @@ class SchemaMismatch(ConfigurationError):
 
 class ServiceDown(ModerationError):
     """A service (SQL, broker, image source) does not answer now. Trying again later can help."""
+
+    exit_code = 3
 
     def __init__(self, service: str, problem: str, *, hint: str = "") -> None:
         self.service = service

@@ -8,12 +8,10 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 
-from moderation.errors import ConfigurationError, ModerationError
+from moderation.errors import ModerationError
 from moderation.settings import load_settings
 from workers import gpu, log
 from workers.housekeeper import Housekeeper
-
-EXIT_FAILED, EXIT_SERVICE_DOWN = 1, 3
 
 _housekeepers: list[Housekeeper] = []
 
@@ -37,7 +35,7 @@ def _load(**_: Any) -> None:
         scanner = gpu.scanner()
     except ModerationError as error:
         print(f"The worker can't start.\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logging may be off yet
-        raise SystemExit(EXIT_FAILED if isinstance(error, ConfigurationError) else EXIT_SERVICE_DOWN) from None
+        raise SystemExit(error.exit_code) from None
     prompt = scanner.scorer().by
     logging.getLogger(__name__).info("ready: backbone %s, prompt %s", prompt.backbone, prompt.prompt_id)
 

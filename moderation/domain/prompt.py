@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any, NewType
 
 PromptId = NewType("PromptId", str)
 ID_CHARS = 12
+HEADER_KEY = "antifake_prompt"
 
 
 class PromptState(StrEnum):
@@ -36,6 +38,21 @@ class PromptRecord:
     metrics: Mapping[str, Any]
     created_at: datetime
     activated_at: datetime | None
+
+
+def read_header(blob: bytes) -> dict[str, Any]:
+    """What a prompt's safetensors file says of itself, read without its numbers.
+
+    The file begins with 8 bytes of length and a JSON header; ours is JSON text in its metadata. Raises ValueError.
+    """
+    size = int.from_bytes(blob[:8], "little")
+    try:
+        header = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"][HEADER_KEY])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"not a prompt of this program: no {HEADER_KEY!r} in its safetensors header") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{HEADER_KEY!r} in its safetensors header is no object")
+    return header
 
 
 def prompt_id_of(sha256: str) -> PromptId:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_IMPORT = "import one: modctl prompt import FILE --activate (for the miniature: modctl db upgrade)"
+
 
 @dataclass(frozen=True)
 class ActiveScorer:
@@ -76,10 +78,6 @@ class ActivePrompt:
         )
 
 
-def no_active_prompt(backbone: str) -> ConfigurationError:
+def no_active_prompt(backbone: str, hint: str = _IMPORT) -> ConfigurationError:
     """The error for a backbone nobody tuned or imported a prompt for."""
-    return ConfigurationError(
-        "prompt",
-        f"no prompt is active for the backbone {backbone}",
-        hint="import one: modctl prompt import FILE --activate (for the miniature: modctl db upgrade)",
-    )
+    return ConfigurationError("prompt", f"no prompt is active for the backbone {backbone}", hint=hint)

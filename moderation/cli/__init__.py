@@ -1,0 +1,65 @@
+"""modctl. A file a noun; each command parses, calls one flow and prints once.
+
+Data goes to standard output, talk and progress to standard error. Exit codes: 0 done, 1 failed, 2 usage or settings,
+3 a service is down, 4 a gate or bar was missed. Commands are imported when they are called, so that help is fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+import moderation
+from moderation.errors import ModerationError
+
+# name: one line of help. The command is `command` in the module of that name.
+COMMANDS = {
+    "db": "The database: create or upgrade its tables, check them.",
+    "demo": "Show the whole main job on the sample pictures.",
+    "doctor": "Check settings, services, backbone and prompt; say what to do.",
+    "prompt": "The tuned pseudo-words: list, show, import, activate.",
+    "queue": "The queue: what waits, and ring for what was left behind.",
+    "scan": "Score pictures here and now, without queue or database.",
+    "status": "Where the submitted images stand, and what failed.",
+    "submit": "Ask for verdicts on images.",
+    "threshold": "From which probability people look, and pictures are blocked.",
+    "verdicts": "The verdicts so far.",
+    "worker": "Run a worker that scores what was submitted.",
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands are modules, imported when they are called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{name}").command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(moderation.__version__, prog_name="modctl")
+def modctl() -> None:
+    """Moderation of AI-generated images: is this picture real?
+
+    Settings come from MODERATION_* variables and a .env file; `modctl doctor` shows them. New here? `modctl demo`.
+    """
+
+
+def main() -> None:
+    """The console script. Errors that are ours become a message and an exit code, in this one place."""
+    try:
+        modctl(standalone_mode=True)
+    except ModerationError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)

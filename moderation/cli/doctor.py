@@ -1,0 +1,186 @@
+"""modctl doctor: looks at every part a deployment needs, and says of each what is wrong and what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from moderation.cli.shared import json_option, parts, print_json, print_table
+from moderation.errors import ConfigurationError, ModerationError, ServiceDown
+
+if TYPE_CHECKING:
+    from moderation.wiring import Wiring
+
+LOW_DISK_BYTES = 1_000_000_000
+
+
+class Health(StrEnum):
+    """How a part is. `down`: a service that does not answer; `skipped`: it stands on one that failed."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    DOWN = "down"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was seen of one part; `remedy` says what to do, '' where there is nothing to do."""
+
+    part: str
+    health: Health
+    seen: str
+    remedy: str = ""
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Check settings, services, backbone and prompt; say what to do.
+
+    Exit code 3 when a service is down, 1 when another part fails; warnings leave it at 0.
+    """
+    from moderation.settings import Settings, origin
+
+    with parts() as wiring:
+        settings = [
+            {"name": f"MODERATION_{name.upper()}", "value": _shown(wiring, name), "origin": origin(name)}
+            for name in Settings.model_fields
+        ]
+        findings = examine(wiring)
+    if as_json:
+        print_json({"settings": settings, "findings": [_plain(finding) for finding in findings]})
+    else:
+        print_table(("setting", "value", "from"), [tuple(setting.values()) for setting in settings])
+        print_table(("part", "health", "seen", "what to do"), [tuple(_plain(f).values()) for f in findings])
+    healths = {finding.health for finding in findings}
+    if Health.DOWN in healths:
+        raise SystemExit(ServiceDown.exit_code)
+    if Health.FAILED in healths:
+        raise SystemExit(ModerationError.exit_code)
+
+
+def examine(wiring: Wiring) -> list[Finding]:
+    """All findings, in the order in which the parts stand on each other."""
+    findings = [_variables(), _guarded("SQL", lambda: _sql(wiring))]
+    sql_works = findings[-1].health is Health.OK
+    findings += [_guarded("schema", lambda: _schema(wiring)) if sql_works else _skipped("schema", "SQL")]
+    schema_fits = findings[-1].health is Health.OK
+    findings += [_guarded("broker", lambda: _broker(wiring))]
+    broker_works = findings[-1].health is Health.OK
+    findings += [_guarded("workers", lambda: _workers(wiring)) if broker_works else _skipped("workers", "the broker")]
+    findings += [_guarded("images", lambda: _images(wiring))]
+    if importlib.util.find_spec("torch") is None:
+        remedy = "pip install 'antifake-moderation[worker]', if it is to score"
+        findings += [Finding("backbone", Health.WARNING, "torch is not installed: this machine can't score", remedy)]
+    else:
+        findings += [_guarded("backbone", lambda: _backbone(wiring))]
+    ready = schema_fits and findings[-1].health is Health.OK
+    findings += [_guarded("prompt", lambda: _prompt(wiring)) if ready else _skipped("prompt", "schema and backbone")]
+    return [*findings, _disk(wiring)]
+
+
+def _guarded(part: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except ServiceDown as error:
+        return Finding(part, Health.DOWN, error.problem, error.hint)
+    except ConfigurationError as error:
+        return Finding(part, Health.FAILED, f"{error.setting}: {error.problem}", error.hint)
+
+
+def _skipped(part: str, because: str) -> Finding:
+    return Finding(part, Health.SKIPPED, f"needs {because}")
+
+
+def _variables() -> Finding:
+    from moderation.settings import unknown_variables
+
+    unknown = unknown_variables()
+    if not unknown:
+        return Finding("variables", Health.OK, "no unknown MODERATION_* variable")
+    meant = [f"{name} (did you mean {guess}?)" if guess else name for name, guess in unknown.items()]
+    return Finding("variables", Health.WARNING, "unknown: " + ", ".join(meant), "correct or remove them")
+
+
+def _sql(wiring: Wiring) -> Finding:
+    began = time.monotonic()
+    with wiring.raw_database.read() as session:
+        wiring.raw_database.now(session)
+    return Finding(
+        "SQL", Health.OK, f"{wiring.raw_database.shown} answered in {(time.monotonic() - began) * 1000:.0f} ms"
+    )
+
+
+def _schema(wiring: Wiring) -> Finding:
+    from moderation.storage import schema
+
+    schema.check(wiring.raw_database)
+    return Finding("schema", Health.OK, f"revision {schema.HEAD}")
+
+
+def _broker(wiring: Wiring) -> Finding:
+    depths = wiring.bell.depths()
+    return Finding(
+        "broker", Health.OK, "bells waiting: " + ", ".join(f"{name} {depth}" for name, depth in depths.items())
+    )
+
+
+def _workers(wiring: Wiring) -> Finding:
+    names = wiring.bell.workers()
+    if names:
+        return Finding("workers", Health.OK, ", ".join(names))
+    return Finding("workers", Health.WARNING, "none answers", "start one: modctl worker")
+
+
+def _images(wiring: Wiring) -> Finding:
+    return Finding("images", Health.OK, str(wiring.image_source))
+
+
+def _backbone(wiring: Wiring) -> Finding:
+    began = time.monotonic()
+    backbone = wiring.backbone
+    how = f"{backbone.device}, {str(backbone.dtype).removeprefix('torch.')}, {backbone.image_size} px"
+    seen = f"{backbone.name}, revision {(backbone.revision or 'unknown')[:12]}, on {how}"
+    return Finding("backbone", Health.OK, f"{seen}, loaded in {time.monotonic() - began:.1f} s")
+
+
+def _prompt(wiring: Wiring) -> Finding:
+    active = wiring.active_prompt.scorer()
+    return Finding("prompt", Health.OK, f"{active.by.prompt_id} is active and fits")
+
+
+def _disk(wiring: Wiring) -> Finding:
+    database = wiring.raw_database
+    path = Path(database.url.database or ".").resolve().parent if database.is_sqlite else Path.cwd()
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free
+    seen = f"{free / 1e9:.1f} GB free at {path}"
+    return (
+        Finding("disk", Health.OK, seen)
+        if free > LOW_DISK_BYTES
+        else Finding("disk", Health.WARNING, seen, "make room")
+    )
+
+
+def _shown(wiring: Wiring, name: str) -> str:
+    from moderation.queue.bell import redis_url_without_password
+
+    value = getattr(wiring.settings, name)
+    if name == "database_url":
+        return wiring.raw_database.shown
+    return redis_url_without_password(value) if name == "broker_url" else str(value)
+
+
+def _plain(finding: Finding) -> dict[str, str]:
+    return {"part": finding.part, "health": finding.health, "seen": finding.seen, "remedy": finding.remedy}

@@ -1,0 +1,112 @@
+"""What the commands share: parts from the settings, tables, JSON."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from moderation.wiring import Wiring
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line for lists.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@contextmanager
+def parts(**overrides: Any) -> Iterator[Wiring]:
+    """The parts that the settings make, closed at the end."""
+    from moderation.settings import load_settings
+    from moderation.wiring import Wiring
+
+    wiring = Wiring(load_settings(**overrides))
+    try:
+        yield wiring
+    finally:
+        wiring.close()
+
+
+def say(text: str) -> None:
+    """Talk: to standard error, so that data can be piped."""
+    click.echo(text, err=True)
+
+
+def print_json(item: Any) -> None:
+    """One JSON object on one line of standard output."""
+    click.echo(json.dumps(asdict(item) if is_dataclass(item) and not isinstance(item, type) else item, default=str))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that neither cuts nor colours what goes into a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 200)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A table on standard output; columns named in `right` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(table)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Names and values, one a line, aligned."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks, unless `yes`; without a terminal to ask on it refuses and names the option."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("this changes data and there is no terminal to ask on; add --yes")
+    click.confirm(question, abort=True, err=True)
+
+
+def actor(configured: str) -> str:
+    """Who acts, for the record: the setting, else the login name."""
+    return configured or getpass.getuser()
+
+
+def local_time(moment: datetime | None) -> str:
+    """A moment for people: local time, to the second."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+class Since(click.ParamType[datetime]):
+    """A point in time: '7d', '90m' back from now, or an ISO date or time."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        if match := re.fullmatch(r"(\d+)([smhdw])", value):
+            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a span such as 90m, 24h, 7d nor an ISO time such as 2026-01-31T12:00")
+        return moment if moment.tzinfo else moment.astimezone()

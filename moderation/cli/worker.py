@@ -1,0 +1,34 @@
+"""modctl worker: Celery's worker with the flags this application needs."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from moderation.queue.app import SCAN_QUEUES
+from moderation.settings import load_settings
+
+
+@click.command()
+@click.option(
+    "--queues", default=",".join(SCAN_QUEUES), show_default=True, help="Queues to listen to, urgent ones first."
+)
+@click.option("--concurrency", type=click.IntRange(1, 64), help="Batches under way at once (MODERATION_CONCURRENCY).")
+@click.option("--batch-size", type=click.IntRange(1, 1024), help="Images scored at once (MODERATION_BATCH_SIZE).")
+@click.option("--name", default="scan", show_default=True, help="The worker's name; the host's is added.")
+def command(queues: str, concurrency: int | None, batch_size: int | None, name: str) -> None:
+    """Run a worker that scores what was submitted. One for each GPU; TERM ends it after the batches under way."""
+    unknown = sorted(set(queues.split(",")) - set(SCAN_QUEUES))
+    if unknown:
+        raise click.UsageError(f"unknown queue {', '.join(unknown)}; there are {', '.join(SCAN_QUEUES)}")
+    # The worker's own modules read the settings from the environment, also when Celery starts them without us.
+    for variable, value in (("MODERATION_CONCURRENCY", concurrency), ("MODERATION_BATCH_SIZE", batch_size)):
+        if value is not None:
+            os.environ[variable] = str(value)
+    load_settings()
+    from workers.app import app
+
+    # Gossip and mingle are chatter among workers that do not need each other.
+    flags = ["--pool=threads", "--without-gossip", "--without-mingle", f"--hostname={name}-{os.getpid()}@%h"]
+    app.worker_main(["worker", *flags, f"--concurrency={app.conf.worker_concurrency}", f"--queues={queues}"])

@@ -1,0 +1,34 @@
+"""Install: the schema brought up to date, the default policy, and the miniature's shipped prompt as its active one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from moderation.domain.prompt import PromptId
+from moderation.flows.prompt import register
+from moderation.storage import schema
+from moderation.storage.database import Database
+from moderation.storage.policies import Policies
+from moderation.storage.prompts import Prompts
+
+SHIPPED_NAME = "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Schema revisions before (None: there were no tables) and after; the shipped prompt if it was made active now."""
+
+    before: str | None
+    after: str | None
+    activated: PromptId | None
+
+
+def install(database: Database, shipped_prompt: Path) -> Installed:
+    """Does what is missing; a second time does nothing. Raises ServiceDown."""
+    before, after = schema.upgrade(database)
+    Policies(database).ensure_default()
+    prompts = Prompts(database)
+    record = register(prompts, shipped_prompt.read_bytes(), name=SHIPPED_NAME)
+    activated = prompts.activate(record.prompt_id, only_first=True)
+    return Installed(before, after, record.prompt_id if activated else None)
