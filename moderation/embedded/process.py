@@ -75,7 +75,7 @@ class PrivateServer(ABC):
     @property
     def how_to_stop(self) -> str:
         """See Server."""
-        return f"kill {self.pid} && rm -r {self.folder}"
+        return f"kill -{self.crashing.name.removeprefix('SIG')} {self.pid}; rm -rf {self.folder}"
 
     def start(self) -> None:
         """See Server."""
@@ -117,6 +117,8 @@ class PrivateServer(ABC):
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if any(exc):  # whoever wanted it kept never learned where it is
+            self.keep = False
         self.close()
 
     def _open(self) -> None:
