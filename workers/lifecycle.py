@@ -13,6 +13,8 @@ from moderation.settings import load_settings
 from workers import gpu, log
 from workers.housekeeper import Housekeeper
 
+logger = logging.getLogger(__name__)
+
 _housekeepers: list[Housekeeper] = []
 
 
@@ -36,8 +38,8 @@ def _load(**_: Any) -> None:
     except ModerationError as error:
         print(f"The worker can't start.\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logging may be off yet
         raise SystemExit(error.exit_code) from None
-    prompt = scanner.scorer().by
-    logging.getLogger(__name__).info("ready: backbone %s, prompt %s", prompt.backbone, prompt.prompt_id)
+    by = scanner.scorer().by
+    logger.info("loaded backbone %s (%s) with prompt %s", by.backbone, by.versions["device"], by.prompt_id)
 
 
 def _start_housekeeping(**_: Any) -> None:
@@ -47,6 +49,7 @@ def _start_housekeeping(**_: Any) -> None:
     )
     housekeeper.start()
     _housekeepers.append(housekeeper)
+    logger.info("ready", extra={"event": "ready"})
 
 
 def _stop_housekeeping(**_: Any) -> None:

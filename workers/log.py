@@ -24,7 +24,7 @@ def configure(level: str, log_format: str) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message; `batch` holds a batch's figures, `error` a traceback."""
+    """time, level, logger, message; `event` names a milestone, `batch` holds a batch's figures, `error` a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -33,6 +33,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if event := getattr(record, "event", None):
+            line["event"] = event
         batch = getattr(record, "batch", None)
         if batch is not None:
             line["batch"] = asdict(batch)

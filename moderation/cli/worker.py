@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -22,13 +23,13 @@ def command(queues: str, concurrency: int | None, batch_size: int | None, name: 
     unknown = sorted(set(queues.split(",")) - set(SCAN_QUEUES))
     if unknown:
         raise click.UsageError(f"unknown queue {', '.join(unknown)}; there are {', '.join(SCAN_QUEUES)}")
-    # The worker's own modules read the settings from the environment, also when Celery starts them without us.
+    # Celery reads its settings from the environment, as it does when it is started without us.
     for variable, value in (("MODERATION_CONCURRENCY", concurrency), ("MODERATION_BATCH_SIZE", batch_size)):
         if value is not None:
             os.environ[variable] = str(value)
-    load_settings()
-    from workers.app import app
-
+    settings = load_settings()
     # Gossip and mingle are chatter among workers that do not need each other.
     flags = ["--pool=threads", "--without-gossip", "--without-mingle", f"--hostname={name}-{os.getpid()}@%h"]
-    app.worker_main(["worker", *flags, f"--concurrency={app.conf.worker_concurrency}", f"--queues={queues}"])
+    celery = [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
+    # The process becomes Celery's, so that signals and exit codes are its own.
+    os.execv(sys.executable, [*celery, *flags, f"--concurrency={settings.concurrency}", f"--queues={queues}"])

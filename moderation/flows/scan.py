@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
@@ -66,13 +67,17 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What one scan did, and where its time went. `waited_ms` is the time before the device was free."""
+    """What one scan did, and where its time went.
+
+    `queued_ms` is the mean time its images had waited to be claimed, `waited_ms` the time until the device was free.
+    """
 
     images: int
     scored: int
     rejected: int
     postponed: int
     refused: int
+    queued_ms: float
     fetch_ms: float
     waited_ms: float
     device_ms: float
@@ -154,6 +159,7 @@ class Scanner:
             rejected=sum(isinstance(outcome, Rejected) for outcome in outcomes),
             postponed=sum(isinstance(outcome, Postponed) for outcome in outcomes),
             refused=len(refused),
+            queued_ms=fmean((claim.claimed_at - image.submitted_at).total_seconds() * 1000 for image in claim.images),
             fetch_ms=(ready - began) * 1000,
             waited_ms=(started - ready) * 1000,
             device_ms=(ended - started) * 1000,

@@ -1,0 +1,5 @@
+"""`python -m moderation` is modctl."""
+
+from moderation.cli import main
+
+main()

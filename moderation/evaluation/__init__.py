@@ -1,0 +1,1 @@
+"""How good the scores are: metrics over truths and probabilities."""
