@@ -7,6 +7,7 @@ what the original would load in silence with a random vector in the place of a m
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ LLM_KEY = "llm_model.model.train_embed_tokens.weight"
 _BUFFERS = ("position_ids", "inv_freq")  # rebuilt by every model; saved because they are no frozen parameters
 _NOT_WEIGHTS = ("config", "optimizer", "scaler")
 _EVAL = ("datasets", "textinv", "vis_processor", "eval")
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _ORIGINAL_LLM = "vicuna-7b-v1.3"
 
 
@@ -75,8 +77,8 @@ def read_original(
     question, normalisation: for a file whose config was stripped; where the file says something, the file counts.
     """
     content = _load(path)
-    found = dict(_trained(content))
-    qformer, llm = (_vectors(path, key, found.get(key, [])) for key in (QFORMER_KEY, LLM_KEY))
+    found = _trained(content)
+    qformer, llm = (_vectors(path, key, found[key]) for key in (QFORMER_KEY, LLM_KEY))
     if qformer is None and llm is None:
         if "model" not in content:
             raise _refused(path, "it has no `model` entry; an original checkpoint is {model, optimizer, config, ...}")
@@ -104,22 +106,24 @@ def _load(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise _refused(path, "no such file") from None
     except pickle.UnpicklingError as error:
-        raise _refused(path, f"it holds more than tensors and plain values: {_first_line(error)}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise _refused(path, f"not a whole torch file: {_first_line(error)}") from None
+        kind = _GLOBAL.search(str(error))
+        held = f" ({kind.group(1)})" if kind else ""
+        raise _refused(path, f"it holds more than tensors and plain values{held}; nothing of it was run") from None
+    except Exception as error:  # noqa: BLE001 - torch raises nearly anything on a file cut short
+        raise _refused(path, f"not a whole torch file ({type(error).__name__})") from None
     if not isinstance(content, Mapping):
         raise _refused(path, f"it holds a {type(content).__name__}, not a checkpoint")
     return content
 
 
-def _trained(tree: Any, depth: int = 3) -> Iterator[tuple[str, list[Any]]]:
+def _trained(content: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The entries for the two trained tensors, in whatever nesting and below whatever prefix (`module.`)."""
-    hits: dict[str, list[Any]] = {}
-    for name, value in _entries(tree, depth):
-        for key in (QFORMER_KEY, LLM_KEY):
+    hits: dict[str, list[Any]] = {QFORMER_KEY: [], LLM_KEY: []}
+    for name, value in _entries(content, 3):
+        for key, found in hits.items():
             if name == key or name.endswith("." + key):
-                hits.setdefault(key, []).append(value)
-    yield from hits.items()
+                found.append(value)
+    return hits
 
 
 def _entries(tree: Any, depth: int) -> Iterator[tuple[str, Any]]:

@@ -10,11 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moderation.images.decode import decode
+    from moderation.images.decoding import decode
+    from moderation.images.resize import square
     from moderation.images.source import ImageSource, open_source
-    from moderation.images.square import square
 
-_HOME = {"decode": "decode", "ImageSource": "source", "open_source": "source", "square": "square"}
+_HOME = {"decode": "decoding", "ImageSource": "source", "open_source": "source", "square": "resize"}
 
 __all__ = ["ImageSource", "decode", "open_source", "square"]
 

@@ -27,14 +27,23 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 def crop_square(image: Image.Image, size: int) -> Image.Image:
     """The centre `size` x `size` of an RGB picture whose shorter side was brought to `size`."""
-    width, height = image.size
-    short = min(width, height)
-    resized = (int(size * width / short), int(size * height / short))  # truncates the longer side, as torchvision does
+    resized = resized_size(image.size, size)
     left, top = (round((side - size) / 2.0) for side in resized)  # half to even, as torchvision does
     if resized[0] * resized[1] > _MAX_RESIZED_PIXELS:
-        scale = size / short
-        box = (left / scale, top / scale, (left + size) / scale, (top + size) / scale)
+        scale = min(image.size) / size
+        box = (left * scale, top * scale, (left + size) * scale, (top + size) * scale)
         return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    if resized != image.size:
-        image = image.resize(resized, Image.Resampling.BICUBIC)
-    return image.crop((left, top, left + size, top + size))
+    return resize_shorter(image, size).crop((left, top, left + size, top + size))
+
+
+def resize_shorter(image: Image.Image, size: int) -> Image.Image:
+    """The whole picture, its shorter side `size` pixels; the same picture if it already is."""
+    resized = resized_size(image.size, size)
+    return image if resized == image.size else image.resize(resized, Image.Resampling.BICUBIC)
+
+
+def resized_size(found: tuple[int, int], size: int) -> tuple[int, int]:
+    """Width and height after resizing: the longer side is truncated to a whole number, as torchvision does."""
+    width, height = found
+    short = min(found)
+    return int(size * width / short), int(size * height / short)
