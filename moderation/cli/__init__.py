@@ -7,6 +7,7 @@ Data goes to standard output, talk and progress to standard error. Exit codes: 0
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -58,6 +59,7 @@ def modctl() -> None:
 
 def main() -> None:
     """The console script. Errors that are ours become a message and an exit code, in this one place."""
+    logging.getLogger("moderation").setLevel(logging.ERROR)  # a command says itself what went otherwise
     try:
         modctl(standalone_mode=True)
     except ModerationError as error:

@@ -32,6 +32,15 @@ class Health(StrEnum):
     SKIPPED = "skipped"
 
 
+_COLOURS = {
+    Health.OK: "green",
+    Health.WARNING: "yellow",
+    Health.FAILED: "red",
+    Health.DOWN: "red",
+    Health.SKIPPED: "bright_black",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What was seen of one part; `remedy` says what to do, '' where there is nothing to do."""
@@ -61,7 +70,11 @@ def command(as_json: bool) -> None:
         print_json({"settings": settings, "findings": [_plain(finding) for finding in findings]})
     else:
         print_table(("setting", "value", "from"), [tuple(setting.values()) for setting in settings])
-        print_table(("part", "health", "seen", "what to do"), [tuple(_plain(f).values()) for f in findings])
+        for finding in findings:
+            colour = _COLOURS[finding.health]
+            click.echo(f"{click.style(f'{finding.health:<8}', fg=colour)} {finding.part:<10} {finding.seen}")
+            for line in finding.remedy.splitlines():
+                click.echo(f"{'':<8} {'':<10} -> {line}")
     healths = {finding.health for finding in findings}
     if Health.DOWN in healths:
         raise SystemExit(ServiceDown.exit_code)

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from moderation.cli.shared import json_option, local_time, parts, print_facts, print_json, print_table
+from moderation.cli.shared import (
+    confirm,
+    json_option,
+    local_time,
+    parts,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+    yes_option,
+)
+from moderation.domain.prompt import ID_CHARS
+
+if TYPE_CHECKING:
+    from moderation.detector import SoftPrompt
+    from moderation.wiring import Wiring
 
 
 @click.group()
@@ -55,3 +72,49 @@ def show(prompt_id: str, as_json: bool) -> None:
             **{f"  {name}": json.dumps(value) for name, value in record.metrics.items()},
         }
     )
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="What to call it; the file's name if not given.")
+@click.option("--activate", is_flag=True, help="Make it the active prompt of its backbone.")
+@click.option("--no-check", is_flag=True, help="Do not load the backbone to see whether the prompt fits it.")
+@yes_option
+@json_option
+def import_(file: Path, name: str | None, activate: bool, no_check: bool, yes: bool, as_json: bool) -> None:
+    """Register a prompt from FILE: one of ours (.safetensors) or a checkpoint of the original code (.pth).
+
+    No code in the file is run.
+    """
+    from moderation.detector import SoftPrompt
+    from moderation.flows.prompt import register
+
+    with parts() as wiring:
+        prompt = _original(file, wiring) if file.suffix in {".pth", ".pt"} else SoftPrompt.load(file)
+        if not no_check:
+            prompt.check_fits(wiring.backbone)
+        say(f"{file.name}: position {prompt.position}, question {prompt.question!r}, tuned on {prompt.backbone}")
+        if activate:
+            before = wiring.prompts.active(prompt.backbone)
+            say(f"active on {prompt.backbone}: {before.prompt_id if before else 'none'} -> {prompt.sha256[:ID_CHARS]}")
+            confirm("Register and activate it?", yes=yes)
+        record = register(wiring.prompts, prompt.to_bytes(), name=name or file.stem)
+        if activate:
+            wiring.prompts.activate(record.prompt_id)
+            record = wiring.prompts.find(record.prompt_id)
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(f"{record.prompt_id} ({record.name}) is registered as {record.state}.")
+
+
+def _original(file: Path, wiring: Wiring) -> SoftPrompt:
+    from moderation.detector.checkpoint import read_original
+
+    checkpoint = read_original(file)
+    for note in checkpoint.notes:
+        say(note)
+    backbone = wiring.backbone
+    for warning in checkpoint.warnings(backbone):
+        say(f"Warning: {warning}")
+    return checkpoint.to_prompt(backbone.name)

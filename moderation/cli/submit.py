@@ -103,10 +103,13 @@ def _from_arguments(arguments: Iterable[str], images: str) -> Iterator[str]:
         yield from arguments
         return
     for argument in arguments:
+        if not argument:
+            raise click.UsageError("an image id has at least one character")
         path = Path(argument).resolve()
         if not path.exists() or (folder / argument).exists():
             path = (folder / argument).resolve()
         if not path.exists():
+            say(f"note: there is no {argument} below {folder} (MODERATION_IMAGES) yet")
             yield argument
         elif not path.is_relative_to(folder):
             raise click.UsageError(f"{argument} lies outside the image folder {folder} (MODERATION_IMAGES)")
