@@ -19,6 +19,7 @@ from moderation.domain.claim import Claim, ClaimedImage, Outcome, Postponed, Rej
 from moderation.domain.submission import MAX_CRASHES, ImageId, State
 from moderation.errors import RejectReason
 from moderation.storage.database import Database
+from moderation.storage.submissions import ROWS_PER_STATEMENT, chunks
 from moderation.storage.tables import ImageRow, SubmissionRow, VerdictRow
 
 Row = SubmissionRow
@@ -67,7 +68,7 @@ class Claims:
         with self._database.write() as session:
             until = self._database.now(session) + timedelta(seconds=lease_s)
             # Rows being settled right now are locked and need no renewal.
-            mine = _lock(session, select(Row.image_id).where(Row.claimed_by.in_(tokens)))
+            mine = select(Row.image_id).where(Row.claimed_by.in_(tokens)).with_for_update(skip_locked=True)
             session.execute(update(Row).where(Row.image_id.in_(mine)).values(lease_until=until))
 
     def settle(self, claim: Claim, outcomes: Sequence[Outcome], by: ScoredBy | None) -> list[ImageId]:
@@ -112,10 +113,10 @@ class Claims:
             if not self._alone(session):
                 return 0, 0
             now = self._database.now(session)
-            lapsed = _lock(session, select(Row.image_id).where(Row.claimed_by.is_not(None), Row.lease_until < now))
+            lapsed = select(Row.image_id).where(Row.claimed_by.is_not(None), Row.lease_until < now)
             statement = (
                 update(Row)
-                .where(Row.image_id.in_(lapsed))
+                .where(Row.image_id.in_(lapsed.with_for_update(skip_locked=True)))
                 .values(
                     claimed_by=None,
                     lease_until=None,
@@ -143,7 +144,8 @@ class Claims:
             for suspicion, most in ((Row.crashes == 0, limit), (Row.crashes > 0, suspects_limit)):
                 query = select(Row.image_id).where(_free(now), quiet, suspicion)
                 chosen = _lock(session, query.order_by(Row.priority.desc(), Row.submitted_at).limit(most))
-                session.execute(update(Row).where(Row.image_id.in_(chosen)).values(enqueued_at=now))
+                for part in chunks(chosen, ROWS_PER_STATEMENT):
+                    session.execute(update(Row).where(Row.image_id.in_(part)).values(enqueued_at=now))
                 found.append([ImageId(image_id) for image_id in chosen])
             return found[0], found[1]
 

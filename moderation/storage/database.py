@@ -128,4 +128,4 @@ def _is_outage(error: DBAPIError) -> bool:
 
 
 def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0]
+    return next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)

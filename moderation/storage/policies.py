@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from moderation.domain.policy import ANY_SOURCE, DEFAULT_THRESHOLDS, Policy, PolicyId, Thresholds
+from moderation.errors import ConfigurationError
 from moderation.storage.database import Database
 from moderation.storage.tables import PolicyRow as Row
 
@@ -44,7 +45,9 @@ class Policies:
 
 
 def for_sources(policies: dict[str, Policy], sources: Collection[str]) -> dict[str, Policy]:
-    """The policy that holds for each of `sources`: its own, else the one for all."""
+    """The policy that holds for each of `sources`: its own, else the one for all. Raises ConfigurationError."""
+    if ANY_SOURCE not in policies:
+        raise ConfigurationError("policy", "no source has a default", hint="write the shipped one: modctl db upgrade")
     return {source: policies.get(source, policies[ANY_SOURCE]) for source in sources}
 
 

@@ -58,11 +58,14 @@ class Prompts:
         With `only_first` it does nothing where another is active already.
         """
         with self._database.write() as session:
+            backbone = session.scalars(select(Row.backbone).where(Row.prompt_id == prompt_id)).one()
+            ours = select(Row.prompt_id).where(Row.backbone == backbone)
+            session.execute(ours.order_by(Row.prompt_id).with_for_update())  # one activation at a time
             row = session.get_one(Row, prompt_id)
             others = select(Row).where(
-                Row.backbone == row.backbone, Row.state == PromptState.ACTIVE, Row.prompt_id != prompt_id
+                Row.backbone == backbone, Row.state == PromptState.ACTIVE, Row.prompt_id != prompt_id
             )
-            before = session.scalar(others.with_for_update())
+            before = session.scalar(others)
             if row.state == PromptState.ACTIVE or (only_first and before is not None):
                 return False
             if before is not None:

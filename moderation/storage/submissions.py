@@ -91,7 +91,7 @@ class Submissions:
         """How many images failed for each reason."""
         query = select(Row.reason, func.count()).where(Row.state == State.FAILED).group_by(Row.reason)
         with self._database.read() as session:
-            return dict(session.execute(query.order_by(Row.reason)).tuples().all())
+            return dict(session.execute(query.order_by(Row.reason)).all())
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

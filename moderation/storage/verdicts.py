@@ -57,7 +57,7 @@ class Verdicts:
         """How many verdicts led to each decision."""
         query = select(Row.decision, func.count()).where(Row.shadow.is_(False)).group_by(Row.decision)
         with self._database.read() as session:
-            found = dict(session.execute(query).tuples().all())
+            found = dict(session.execute(query).all())
         return {decision: found.get(decision, 0) for decision in Decision}
 
 
