@@ -5,13 +5,14 @@ Errors of the driver become ServiceDown where trying again can help; everything 
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, func, select
+from sqlalchemy import ARRAY, ColumnElement, Engine, String, bindparam, cast, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
@@ -63,6 +64,13 @@ class Database:
         """An INSERT that knows ON CONFLICT; the two dialects spell it alike but share no class."""
         return sqlite_insert(table) if self.is_sqlite else postgres_insert(table)
 
+    def unnest(self, values: Sequence[str]) -> ColumnElement[str]:
+        """The values as the column of a table of their own, sent as one parameter however many they are."""
+        if self.is_sqlite:
+            table = func.json_each(json.dumps(list(values))).table_valued("value")
+            return cast(table.c.value, String)
+        return func.unnest(bindparam(None, list(values), type_=ARRAY(String))).column_valued("value")
+
     def dispose(self) -> None:
         """Closes the idle connections."""
         self.engine.dispose()
@@ -73,6 +81,7 @@ class Database:
             with self.engine.connect() as line:
                 line.execution_options(immediate=immediate)
                 with Session(bind=line, expire_on_commit=False) as session, session.begin():
+                    session.connection()  # begins at once, so that a writer reads its clock under SQLite's lock
                     yield session
         except (OperationalError, InterfaceError) as error:
             if not _is_outage(error):
@@ -85,7 +94,7 @@ def _parse(url: str) -> URL:
     url = url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ConfigurationError(_SETTING, "is not a database URL", hint="e.g. postgresql://user@host/name") from None
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
