@@ -34,8 +34,10 @@ def main() -> None:
     if given is not None:
         migrate(given)
         return
-    with Database(load_settings().database_url).write() as session:
+    database = Database(load_settings().database_url)
+    with database.write() as session:
         migrate(session.connection())
+    database.dispose()
 
 
 main()

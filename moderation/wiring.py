@@ -5,10 +5,11 @@ Parts are made when first asked for. Those that need torch import it only then.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from moderation.settings import Settings
 from moderation.storage import schema
@@ -29,6 +30,23 @@ if TYPE_CHECKING:
     from moderation.images import ImageSource
     from moderation.queue.bell import Bell
 
+T = TypeVar("T")
+_making = threading.RLock()
+
+
+class part(cached_property[T]):  # noqa: N801 - reads as the decorator it is
+    """Made when first asked for, once, also by threads that ask together (cached_property has no lock any more)."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+    def __get__(self, instance: object | None, owner: type[Any] | None = None) -> Self | T:
+        if instance is None:
+            return self
+        with _making:
+            return super().__get__(instance, owner)
+
 
 class Wiring:
     """The parts that one set of settings makes. Close it when done."""
@@ -36,50 +54,50 @@ class Wiring:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    @cached_property
+    @part
     def raw_database(self) -> Database:
         """The database, whatever schema it has."""
         return Database(self.settings.database_url, pool_size=self.settings.concurrency + 4)
 
-    @cached_property
+    @part
     def database(self) -> Database:
         """The database, known to have the schema this code needs. Raises SchemaMismatch, ServiceDown."""
         schema.check(self.raw_database)
         return self.raw_database
 
-    @cached_property
+    @part
     def submissions(self) -> Submissions:
         return Submissions(self.database)
 
-    @cached_property
+    @part
     def claims(self) -> Claims:
         return Claims(self.database)
 
-    @cached_property
+    @part
     def verdicts(self) -> Verdicts:
         return Verdicts(self.database)
 
-    @cached_property
+    @part
     def policies(self) -> Policies:
         return Policies(self.database)
 
-    @cached_property
+    @part
     def prompts(self) -> Prompts:
         return Prompts(self.database)
 
-    @cached_property
+    @part
     def celery(self) -> Celery:
         from moderation.queue.app import create_app
 
         return create_app(self.settings)
 
-    @cached_property
+    @part
     def bell(self) -> Bell:
         from moderation.queue.bell import Bell
 
         return Bell(self.celery, self.settings)
 
-    @cached_property
+    @part
     def image_source(self) -> ImageSource:
         from moderation.images import open_source
 
@@ -91,7 +109,7 @@ class Wiring:
             max_bytes=self.settings.max_image_bytes,
         )
 
-    @cached_property
+    @part
     def backbone(self) -> Backbone:
         """The frozen InstructBLIP, loaded. Raises ConfigurationError."""
         from moderation.detector import load_backbone
@@ -104,7 +122,7 @@ class Wiring:
             language_model=self.settings.language_model or None,
         )
 
-    @cached_property
+    @part
     def active_prompt(self) -> ActivePrompt:
         from moderation.flows.active import ActivePrompt
 
