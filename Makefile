@@ -23,6 +23,7 @@ help:  ## say what there is
 
 setup: $(STAMP)  ## make the environment in .venv (again when pyproject.toml, setup.py or constraints.txt change)
 
+# --no-compile: Python compiles what is used at its first use; all of PyTorch ahead would take a minute longer.
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "make: no program '$(PYTHON)'. Install Python 3.11 to 3.13, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -31,9 +32,9 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	    "Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "make: $(PYTHON) can't make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@echo "Installing into $(VENV): about two minutes the first time" >&2
+	@echo "Installing into $(VENV): a minute or two the first time" >&2
 	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
-	  $(BIN)/python -m pip install --disable-pip-version-check $$quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	  $(BIN)/python -m pip install --disable-pip-version-check --no-compile $$quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP)  ## run the main job on the sample pictures: submit, Redis, worker, verdicts in SQL
