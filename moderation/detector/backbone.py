@@ -68,7 +68,11 @@ def load_backbone(
         name, version = f"{name}+{language_model}", f"{version}+{_swap(model, language_model, precision)}"
     words = words or load_words(files.folder, model.config.text_config)
     model.vision_model.post_layernorm.eps = LN_VISION_EPS
-    model.requires_grad_(requires_grad=False).eval().to(place)
+    model.requires_grad_(requires_grad=False).eval()
+    try:
+        model.to(place)
+    except torch.OutOfMemoryError:
+        raise ConfigurationError("MODERATION_DEVICE", f"{name} does not fit into the memory of {place}") from None
     return _describe(model, words, name, version, device=place, dtype=precision)
 
 
@@ -104,7 +108,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
             model, report = loader.from_pretrained(
                 folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - transformers raises anything on files that are not what they say
         raise _unfit(f"{folder} does not load as an InstructBLIP: {error}") from None
     if missing := sorted(report["missing_keys"]):
         raise _unfit(f"{folder} lacks weights: {', '.join(missing[:3])} and {max(0, len(missing) - 3)} more")
@@ -136,7 +140,7 @@ def _swap(model: Any, name: str, dtype: torch.dtype) -> str:
     try:
         with _no_bars():
             other = loader.from_pretrained(files.folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - as above
         raise ConfigurationError(setting, f"{name} does not load: {error}") from None
     found = other.config
     if found.model_type != own.model_type or found.hidden_size != own.hidden_size:

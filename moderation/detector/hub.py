@@ -15,11 +15,10 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -82,24 +81,25 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _download(name: str, revision: str | None, setting: str) -> Files:
-    api = HfApi()
     try:
-        try:
-            names = [file.rfilename for file in api.model_info(name, revision=revision).siblings or []]
-        except (OfflineModeIsEnabled, OSError):
-            names = None  # not reachable: perhaps all of it was fetched before
-        if names is None:
-            path = api.snapshot_download(name, revision=revision, local_files_only=True)
-        else:
-            safe = any(file.endswith(".safetensors") and "/" not in file for file in names)
-            weights = "*.safetensors" if safe else "pytorch_model*.bin"  # the latter read with weights_only
-            path = api.snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights])
-    except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError, OSError) as error:
+        folder = _snapshot(HfApi(), name, revision)
+    except Exception as error:  # noqa: BLE001 - besides its own kinds the Hub's client raises its HTTP library's
         raise ConfigurationError(setting, _explain(error, name, revision), hint=_WAY_OUT) from None
-    files = Files(Path(path), Path(path).name)
-    if not (files.folder / "config.json").is_file() or not _weight_files(files.folder):
+    if not (folder / "config.json").is_file() or not _weight_files(folder):
         raise ConfigurationError(setting, f"{name} on the Hub lacks config.json or weights", hint=_WAY_OUT)
-    return files
+    return Files(folder, folder.name)  # a snapshot's folder is called after its commit
+
+
+def _snapshot(api: HfApi, name: str, revision: str | None) -> Path:
+    try:
+        files = [file.rfilename for file in api.model_info(name, revision=revision).siblings or []]
+    except (HFValidationError, HfHubHTTPError):  # an answer, if not a good one
+        raise
+    except Exception:  # noqa: BLE001 - not reachable, in whatever words: perhaps all of it was fetched before
+        return Path(api.snapshot_download(name, revision=revision, local_files_only=True))
+    safe = any(file.endswith(".safetensors") and "/" not in file for file in files)
+    weights = "*.safetensors" if safe else "pytorch_model*.bin"  # the latter are read with weights_only
+    return Path(api.snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights]))
 
 
 def _explain(error: Exception, name: str, revision: str | None) -> str:

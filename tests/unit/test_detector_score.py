@@ -1,0 +1,148 @@
+"""The detector: a list of scores, one an image, in which a failure is the value of its image alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from moderation.detector import (
+    Backbone,
+    Calibration,
+    Detector,
+    Normalisation,
+    Score,
+    SoftPrompt,
+    answer_logits,
+    load_backbone,
+    margins,
+    normalise,
+)
+from moderation.detector.detector import halving
+from moderation.errors import ImageRejected, PromptMismatch, RejectReason
+from tests import tiny_backbones as tiny
+
+STATISTICS = Normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+CALIBRATION = Calibration(scale=2.0, bias=-0.5)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return load_backbone(str(tiny.llama_folder(tmp_path_factory.mktemp("backbone") / "model")), device="cpu")
+
+
+@pytest.fixture
+def prompt(backbone: Backbone) -> SoftPrompt:
+    generator = torch.Generator().manual_seed(1)
+    return SoftPrompt(
+        backbone=backbone.name,
+        qformer=torch.randn(1, tiny.QFORMER_WIDTH, generator=generator),
+        llm=torch.randn(1, tiny.LLM_WIDTH, generator=generator),
+        revision=backbone.revision,
+        normalisation=STATISTICS,
+        calibration=CALIBRATION,
+    )
+
+
+def _pictures(count: int) -> torch.Tensor:
+    shape = (count, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+
+
+@torch.no_grad()
+def test_scores_are_margins_through_the_prompts_calibration(backbone: Backbone, prompt: SoftPrompt) -> None:
+    pictures = _pictures(4)
+    mean, std = (np.array(values, dtype=np.float32) for values in (STATISTICS.mean, STATISTICS.std))
+    values = (pictures.numpy().astype(np.float32) / 255 - mean) / std
+    pixels = torch.from_numpy(values.transpose(0, 3, 1, 2).astype(np.float32).copy())
+    torch.testing.assert_close(normalise(pictures, STATISTICS), pixels, atol=1e-6, rtol=1e-6)
+    expected = margins(answer_logits(backbone, prompt.vectors(backbone), pixels))
+    for score, margin in zip(Detector(backbone, prompt).score(pictures), expected.tolist(), strict=True):
+        assert isinstance(score, Score)
+        assert score.margin == pytest.approx(margin, abs=1e-5)
+        assert score.probability == pytest.approx(1 / (1 + np.exp(-(2.0 * score.margin - 0.5))))
+
+
+def test_any_kind_of_batch_is_taken(backbone: Backbone, prompt: SoftPrompt) -> None:
+    detector, pictures = Detector(backbone, prompt), _pictures(2)
+    expected = detector.score(pictures)
+    read_only = pictures.numpy().copy()
+    for batch in (read_only, list(read_only), tuple(pictures)):
+        assert detector.score(batch) == expected
+    assert detector.score([]) == []
+    assert detector.score(pictures[:0]) == []
+
+
+@pytest.mark.parametrize("spoil", [lambda batch: batch.float(), lambda batch: batch[:, :-1], lambda batch: batch[0]])
+def test_other_shapes_and_types_are_refused(backbone: Backbone, prompt: SoftPrompt, spoil: object) -> None:
+    assert callable(spoil)
+    with pytest.raises(ValueError, match="pixels must be uint8"):
+        Detector(backbone, prompt).score(spoil(_pictures(2)))
+
+
+def test_another_prompt_on_the_same_backbone(backbone: Backbone, prompt: SoftPrompt) -> None:
+    detector = Detector(backbone, prompt)
+    plain = detector.with_prompt(SoftPrompt.plain(backbone.name))
+    assert plain.backbone is detector.backbone
+    assert plain.score(_pictures(1)) != detector.score(_pictures(1))
+    with pytest.raises(PromptMismatch):
+        detector.with_prompt(SoftPrompt.plain("another backbone"))
+
+
+def test_a_margin_that_is_no_number_is_its_images_error(
+    backbone: Backbone, prompt: SoftPrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = Detector(backbone, prompt)
+    monkeypatch.setattr(detector, "_margins", lambda batch: [1.0, float("nan"), float("inf")][: len(batch)])
+    good, *bad = detector.score(_pictures(3))
+    assert good == Score(1.0, CALIBRATION.probability(1.0))
+    assert [item.reason for item in bad if isinstance(item, ImageRejected)] == [RejectReason.NOT_A_NUMBER] * 2
+
+
+def test_a_device_that_is_too_small_gets_smaller_batches(backbone: Backbone, prompt: SoftPrompt) -> None:
+    detector = Detector(backbone, prompt)
+    pictures = _pictures(7)
+    expected = detector.score(pictures)
+    sizes: list[int] = []
+
+    def small(batch: torch.Tensor) -> list[float]:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nmore words")
+        return detector._margins(batch)
+
+    found = halving(small, pictures)
+    assert sizes == [7, 3, 1, 2, 4, 2, 2]
+    assert found == pytest.approx([item.margin for item in expected if isinstance(item, Score)], abs=1e-5)
+
+
+def test_an_image_that_does_not_fit_alone_is_its_own_error() -> None:
+    def picky(batch: torch.Tensor) -> list[float]:
+        if bool((batch == 3).any()):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore words")
+        return [float(value) for value in batch.flatten()]
+
+    found = halving(picky, torch.arange(5).view(5, 1))
+    assert [item for item in found if not isinstance(item, ImageRejected)] == [0.0, 1.0, 2.0, 4.0]
+    assert isinstance(found[3], ImageRejected)
+    assert found[3].reason is RejectReason.OUT_OF_MEMORY
+    assert found[3].detail == "CUDA out of memory. Tried to allocate 2 GiB"
+
+
+def test_probabilities_follow_margins_to_the_ends() -> None:
+    calibration = Calibration(scale=3.0, bias=1.0)
+    assert calibration.probability(1e6) == 1.0
+    assert calibration.probability(-1e6) == 0.0
+    assert calibration.probability(-1 / 3) == pytest.approx(0.5)
+    for scale, bias in ((0.0, 0.0), (-1.0, 0.0), (float("nan"), 0.0), (1.0, float("inf"))):
+        with pytest.raises(ValueError, match="calibration"):
+            Calibration(scale, bias)
+
+
+def test_importing_the_packages_loads_no_torch(tmp_path: Path) -> None:
+    code = "import moderation.detector, moderation.images, sys; assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
