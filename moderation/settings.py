@@ -25,7 +25,7 @@ _FOREIGN = {"MODERATION_TEST_POSTGRES_URL"}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _DATABASES = ("sqlite://", "postgresql://", "postgresql+psycopg://", "postgres://")
-_BROKERS = ("redis://", "rediss://", "redis+socket://", "unix://")
+_BROKERS = ("redis://", "rediss://", "redis+socket://")
 _LOG_FORMATS = ("text", "json")
 
 

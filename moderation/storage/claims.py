@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, Table, Update, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -52,8 +52,7 @@ class Claims:
             chosen = list(_lock(session, select(Row.image_id).where(Row.image_id.in_(image_ids), fresh).limit(limit)))
             if len(chosen) < limit:
                 others = select(Row.image_id).where(fresh, Row.image_id.not_in(chosen))
-                order = others.order_by(Row.priority.desc(), Row.submitted_at, Row.image_id)
-                chosen += _lock(session, order.limit(limit - len(chosen)))
+                chosen += _lock(session, others.order_by(*_order()).limit(limit - len(chosen)))
             return self._claim(session, chosen, now, lease_s)
 
     def take_alone(self, image_id: ImageId, *, lease_s: float) -> Claim | None:
@@ -143,7 +142,7 @@ class Claims:
             found: list[list[ImageId]] = []
             for suspicion, most in ((Row.crashes == 0, limit), (Row.crashes > 0, suspects_limit)):
                 query = select(Row.image_id).where(_free(now), quiet, suspicion)
-                chosen = _lock(session, query.order_by(Row.priority.desc(), Row.submitted_at).limit(most))
+                chosen = _lock(session, query.order_by(*_order()).limit(most))
                 for part in chunks(chosen, ROWS_PER_STATEMENT):
                     session.execute(update(Row).where(Row.image_id.in_(part)).values(enqueued_at=now))
                 found.append([ImageId(image_id) for image_id in chosen])
@@ -190,6 +189,10 @@ class Claims:
 
 def _free(now: datetime) -> ColumnElement[bool]:
     return and_(Row.state == State.PENDING, Row.claimed_by.is_(None), Row.not_before <= now)
+
+
+def _order() -> tuple[ColumnElement[Any], ...]:
+    return Row.priority.desc(), Row.submitted_at.asc(), Row.image_id.asc()
 
 
 def _lock(session: Session, query: Select[str]) -> Sequence[str]:

@@ -66,7 +66,7 @@ def test_the_indexes_are_those_of_the_tables(database: Database) -> None:
     if not database.is_sqlite:
         definitions = "SELECT indexname, indexdef FROM pg_indexes"
     with database.read() as session:
-        found = dict(session.execute(text(definitions)).all())
+        found: dict[str, str] = dict(session.execute(text(definitions)).all())
     for name in ("ix_submission_pending", "ix_submission_leased", "uq_prompt_active"):
         assert "WHERE" in found[name]
     assert "priority DESC, submitted_at" in found["ix_submission_pending"]
