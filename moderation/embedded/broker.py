@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from moderation import settings
 from moderation.embedded import binary
 from moderation.embedded.process import PrivateServer
 from moderation.embedded.server import NamedServer, Server
+from moderation.errors import ServiceDown
+
+if TYPE_CHECKING:
+    import redis
 
 VARIABLE = "MODERATION_BROKER_URL"
 _PROGRAMS = ("valkey-server", "redis-server")
@@ -68,12 +73,17 @@ class RedisServer(PrivateServer):
         return [str(self._program), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def ping(self) -> None:
-        """See PrivateServer."""
-        ping(self.url)
+        """See PrivateServer. An answer from a server that took the port before us counts as none."""
+        if _ask(self.url, lambda client: client.info("server")["process_id"]) != self.pid:
+            raise ServiceDown("Redis", f"port {self.port} is in use by another server")
 
 
 def ping(url: str) -> None:
-    """Ask the server at `url` (any that Celery understands) for a sign of life. Raises if there is none."""
+    """Ask the server at `url` (any that Celery understands) for a sign of life. Raises ServiceDown."""
+    _ask(url, lambda client: client.ping())
+
+
+def _ask(url: str, question: Callable[[redis.Redis], object]) -> object:
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -83,5 +93,8 @@ def ping(url: str) -> None:
     client = redis.Redis.from_url(
         url, socket_connect_timeout=_PING_TIMEOUT_S, socket_timeout=_PING_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
-    with client:
-        client.ping()
+    try:
+        with client:
+            return question(client)
+    except (redis.RedisError, OSError) as error:
+        raise ServiceDown("Redis", str(error) or type(error).__name__) from error

@@ -143,11 +143,13 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def ping(url: str) -> None:
-    """Connect to the database at `url`. Raises if there is no answer."""
+    """Connect to the database at `url`. Raises ServiceDown."""
     import psycopg
 
-    with psycopg.connect(_plain(url), connect_timeout=_CONNECT_TIMEOUT_S):
-        pass
+    try:
+        psycopg.connect(_plain(url), connect_timeout=_CONNECT_TIMEOUT_S).close()
+    except psycopg.Error as error:
+        raise ServiceDown("PostgreSQL", str(error).strip()) from error
 
 
 def _administer(server: Server, statement: str) -> None:

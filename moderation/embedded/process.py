@@ -20,6 +20,7 @@ from moderation.embedded.system import free_port, place_for, server_environment
 from moderation.errors import ServiceDown
 
 _FIRST_STARTS = 3
+_PORT_TAKEN = "in use"  # in the words of Redis, Valkey and PostgreSQL alike: somebody was faster
 _STOP_PATIENCE_S = 15.0
 
 
@@ -57,7 +58,7 @@ class PrivateServer(ABC):
 
     @abstractmethod
     def ping(self) -> None:
-        """Raise an exception while the server does not answer."""
+        """Raises ServiceDown while the server does not answer."""
 
     def identity(self) -> dict[str, Any]:
         """The arguments of subprocess that make a program run as this server's account."""
@@ -141,25 +142,28 @@ class PrivateServer(ABC):
             self.port = free_port()
             try:
                 self._launch()
-            except ServiceDown:
-                if attempt == _FIRST_STARTS:
+            except ServiceDown as error:
+                if attempt == _FIRST_STARTS or _PORT_TAKEN not in error.problem:
                     raise
             else:
                 return
 
     def _launch(self) -> None:
         assert self._leash is not None
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=server_environment(),
-                start_new_session=True,  # Ctrl-C in the terminal is for us: we end the server in order
-                **self.identity(),
-            )
+        try:
+            with (self.folder / "log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    self.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    env=server_environment(),
+                    start_new_session=True,  # Ctrl-C in the terminal is for us: we end the server in order
+                    **self.identity(),
+                )
+        except OSError as error:
+            raise ServiceDown(f"the private {self.name} server", f"it can't be run: {error}") from error
         self._leash.hold(self._process.pid)
         self._wait_until_ready(self._process)
 
@@ -168,7 +172,7 @@ class PrivateServer(ABC):
         while True:
             try:
                 self.ping()
-            except Exception as error:
+            except ServiceDown as error:
                 exit_code = process.poll()
                 if exit_code is None and time.monotonic() < deadline:
                     time.sleep(0.02)

@@ -52,7 +52,7 @@ class NamedServer:
     how_to_stop = ""
 
     def __init__(self, variable: str, url: str, ping: Callable[[str], None]) -> None:
-        """`ping` raises an exception where no server answers at `url`."""
+        """`ping` raises ServiceDown where no server answers at `url`."""
         self.variable = variable
         self.url = url
         self._ping = ping
@@ -66,10 +66,10 @@ class NamedServer:
         """Check that it answers. Raises ServiceDown: another one is never taken silently."""
         try:
             self._ping(self.url)
-        except Exception as error:
+        except ServiceDown as error:
             raise ServiceDown(
                 f"{self.variable} ({redacted(self.url)})",
-                str(error).strip() or type(error).__name__,
+                error.problem,
                 hint=f"Start that server or correct {self.variable}; without the variable a private server is started.",
             ) from error
 

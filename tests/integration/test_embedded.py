@@ -18,10 +18,11 @@ import pytest
 import redis
 
 from moderation import embedded
-from moderation.embedded import Server, binary, broker, postgres
+from moderation.embedded import Server, binary, broker, postgres, process
 from moderation.embedded.postgres import PostgresServer
 from moderation.embedded.process import PrivateServer
 from moderation.embedded.server import redacted
+from moderation.embedded.system import free_port
 from moderation.errors import ConfigurationError, ServiceDown
 
 DEAD_BROKER = "redis://:secret@127.0.0.1:9/0"
@@ -103,6 +104,17 @@ def test_broker_that_died_by_itself_can_be_started_again(private_broker: Server)
 
     with client(private_broker) as connection:
         assert connection.ping()
+
+
+def test_broker_takes_another_port_when_somebody_was_faster(
+    private_broker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(private_broker, PrivateServer)
+    ports = [private_broker.port, free_port()]
+    monkeypatch.setattr(process, "free_port", lambda: ports.pop(0))
+    with embedded.redis_server(named="") as server:
+        assert server.url != private_broker.url
+        assert ports == []
 
 
 def test_nothing_is_left_after_exit(temporary_folder: Path) -> None:
