@@ -73,7 +73,7 @@ class HttpSource:
         if declared.isdecimal() and int(declared) > self._max_bytes:
             raise too_many_bytes(int(declared), self._max_bytes)
         data = bytearray()
-        for chunk in response.iter_bytes(65536):
+        for chunk in response.iter_bytes():
             data += chunk
             if len(data) > self._max_bytes:
                 raise too_many_bytes("more", self._max_bytes)

@@ -24,17 +24,12 @@ REAL_TOKENIZER = os.environ.get("MODERATION_TEST_TOKENIZER")  # read here: the t
 def _words(folder: Path, kind: str = "bpe") -> Words:
     (folder / "qformer_tokenizer").mkdir(parents=True)
     tiny.qformer_tokenizer().save(str(folder / "qformer_tokenizer" / "tokenizer.json"))
-    options: dict[str, Any] = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1, "byte_fallback": True}
-    if kind == "unigram":
-        options = {
-            "unk_id": 2,
-            "bos_id": -1,
-            "eos_id": 1,
-            "pad_id": 0,
-            "user_defined_symbols": ["▁yes", "▁no"],
-        }
+    options: dict[str, dict[str, Any]] = {
+        "bpe": {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1, "byte_fallback": True},
+        "unigram": {"unk_id": 2, "bos_id": -1, "eos_id": 1, "pad_id": 0, "user_defined_symbols": ["▁yes", "▁no"]},
+    }
     name = "tokenizer.model" if kind == "bpe" else "spiece.model"
-    (folder / name).write_bytes(tiny.sentencepiece_model(kind, **options))
+    (folder / name).write_bytes(tiny.sentencepiece_model(kind, **options[kind]))
     return load_words(folder, LLAMA if kind == "bpe" else T5)
 
 
