@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from moderation.domain.claim import Claim, ClaimedImage, Outcome, Postponed, Rejected, Scored, ScoredBy
 from moderation.domain.image import ImageFacts
@@ -212,7 +212,7 @@ class Scanner:
         """`call`, tried again with growing pauses while SQL is away. Raises ServiceDown in the end."""
         tries = Retrying(
             retry=retry_if_exception_type(ServiceDown),
-            wait=wait_exponential_jitter(initial=0.2, max=2.0),
+            wait=wait_random_exponential(multiplier=0.2, max=2.0),
             stop=stop_after_delay(self.patience_s),
             reraise=True,
         )
