@@ -66,8 +66,10 @@ def halving(work: Callable[[torch.Tensor], Sequence[float]], batch: torch.Tensor
         return []
     try:
         return list(work(batch))
-    except torch.OutOfMemoryError as error:
-        problem = str(error).splitlines()[0]
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        problem = (str(error).splitlines() or ["out of memory"])[0]
     # Out of the except block, so that the traceback no longer holds the tensors that filled the device.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -75,3 +77,10 @@ def halving(work: Callable[[torch.Tensor], Sequence[float]], batch: torch.Tensor
         return [ImageRejected(RejectReason.OUT_OF_MEMORY, problem)]
     middle = len(batch) // 2
     return halving(work, batch[:middle]) + halving(work, batch[middle:])
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA has a class for it; the CPU and Apple's GPU say so in a RuntimeError's text."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in ("can't allocate memory", "MPS backend out of memory"))

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-VERSION = "shorter side, bicubic, centre crop 1"
-"""Recorded with each verdict; changes when the same picture would give other pixels."""
 _MAX_RESIZED_PIXELS = 2**24  # a longer strip than this is cut before resizing, not after: the same but for rounding
 
 

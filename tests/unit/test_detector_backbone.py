@@ -50,13 +50,6 @@ def test_a_backbone_is_frozen_and_evaluates(folder: Path) -> None:
     assert (backbone.device, backbone.dtype) == (torch.device("cpu"), torch.float32)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_other_precisions_score_about_the_same(folder: Path, dtype: str) -> None:
-    found = _logits(folder, dtype=dtype)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, _logits(folder, dtype="float32"), atol=0.1, rtol=0.1)
-
-
 def test_the_revision_is_the_content_of_the_weights(folder: Path, copied: Path) -> None:
     original, copy = (load_backbone(str(place), device="cpu") for place in (folder, copied))
     assert len(original.revision) == 64

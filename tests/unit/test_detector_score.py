@@ -133,6 +133,31 @@ def test_an_image_that_does_not_fit_alone_is_its_own_error() -> None:
     assert found[3].detail == "CUDA out of memory. Tried to allocate 2 GiB"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        MemoryError(),
+    ],
+)
+def test_every_device_says_it_in_its_own_way(error: Exception) -> None:
+    def full(_: torch.Tensor) -> list[float]:
+        raise error
+
+    (found,) = halving(full, torch.zeros(1))
+    assert isinstance(found, ImageRejected)
+    assert found.detail
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    def broken(_: torch.Tensor) -> list[float]:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        halving(broken, torch.zeros(4))
+
+
 def test_probabilities_follow_margins_to_the_ends() -> None:
     calibration = Calibration(scale=3.0, bias=1.0)
     assert calibration.probability(1e6) == 1.0

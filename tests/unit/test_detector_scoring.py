@@ -111,6 +111,15 @@ def test_the_two_logits_equal_those_of_the_whole_model(
     assert float(margins(found).std()) > 1e-4, "the pictures must matter, or this test proves little"
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@torch.no_grad()
+def test_half_precision_comes_close(backbone: Backbone, dtype: str) -> None:
+    half = load_backbone(backbone.name, device="cpu", dtype=dtype)
+    found = answer_logits(half, _prompt(half, tokens=2), _pixels())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, answer_logits(backbone, _prompt(backbone, tokens=2), _pixels()), atol=0.2, rtol=0)
+
+
 @torch.no_grad()
 def test_the_vectors_matter_on_both_sides(backbone: Backbone) -> None:
     base = margins(answer_logits(backbone, _prompt(backbone), _pixels()))
