@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moderation.detector.backbone import Backbone, load_backbone
     from moderation.detector.calibration import Calibration
+    from moderation.detector.checkpoint import OriginalCheckpoint, read_original
     from moderation.detector.detector import Detector, Score
     from moderation.detector.preprocess import STATISTICS_150K, STATISTICS_150K_LAMA, Normalisation, normalise
     from moderation.detector.prompt import PromptVectors, SoftPrompt
@@ -22,6 +23,8 @@ _HOME = {
     "Backbone": "backbone",
     "load_backbone": "backbone",
     "Calibration": "calibration",
+    "OriginalCheckpoint": "checkpoint",
+    "read_original": "checkpoint",
     "Detector": "detector",
     "Score": "detector",
     "STATISTICS_150K": "preprocess",
@@ -47,6 +50,7 @@ __all__ = [
     "Calibration",
     "Detector",
     "Normalisation",
+    "OriginalCheckpoint",
     "PromptVectors",
     "Score",
     "SoftPrompt",
@@ -55,6 +59,7 @@ __all__ = [
     "load_backbone",
     "margins",
     "normalise",
+    "read_original",
     "vision_features",
 ]
 

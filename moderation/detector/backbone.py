@@ -42,6 +42,7 @@ class Backbone:
     vocabulary: int  # rows of the LM head that a softmax may see
     encoder_decoder: bool
     decoder_start: int  # the decoder's first id; unused without a decoder
+    scaled_output: bool  # whether the decoder's states are scaled by width**-0.5 before the LM head
 
 
 def load_backbone(
@@ -98,16 +99,20 @@ def _describe(
         vocabulary=rows if seq2seq else min(rows, VICUNA_ROWS),
         encoder_decoder=seq2seq,
         decoder_start=int(config.text_config.decoder_start_token_id or 0) if seq2seq else 0,
+        scaled_output=seq2seq and _scales_output(config.text_config),
     )
+
+
+def _scales_output(text_config: Any) -> bool:
+    """T5 1.0 shares its LM head with the input embeddings and scales for that; 1.1 and Flan have their own head."""
+    return bool(getattr(text_config, "scale_decoder_outputs", text_config.tie_word_embeddings))
 
 
 def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     loader: Any = InstructBlipForConditionalGeneration  # its stub forgets `output_loading_info`
     try:
         with _no_bars():
-            model, report = loader.from_pretrained(
-                folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
-            )
+            model, report = loader.from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
     except Exception as error:  # noqa: BLE001 - transformers raises anything on files that are not what they say
         raise _unfit(f"{folder} does not load as an InstructBLIP: {error}") from None
     if missing := sorted(report["missing_keys"]):
@@ -139,7 +144,7 @@ def _swap(model: Any, name: str, dtype: torch.dtype) -> str:
     loader = AutoModelForSeq2SeqLM if own.is_encoder_decoder else AutoModelForCausalLM
     try:
         with _no_bars():
-            other = loader.from_pretrained(files.folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True)
+            other = loader.from_pretrained(files.folder, dtype=dtype, local_files_only=True)
     except Exception as error:  # noqa: BLE001 - as above
         raise ConfigurationError(setting, f"{name} does not load: {error}") from None
     found = other.config

@@ -60,7 +60,7 @@ class OriginalCheckpoint:
     def warnings(self, backbone: Backbone) -> list[str]:
         """What makes scores on `backbone` differ from the original's, each with the way out."""
         trained_on = Path(self.language_model).name or _ORIGINAL_LLM
-        if trained_on.lower() in f"{backbone.name}".lower():
+        if trained_on.lower() in backbone.name.lower():
             return []
         return [
             f"trained with the language model {trained_on}; {backbone.name} may hold another one "
@@ -210,7 +210,3 @@ def _dig(tree: Any, *keys: str) -> Any:
 
 def _refused(path: Path, problem: str) -> ConfigurationError:
     return ConfigurationError(str(path), problem)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

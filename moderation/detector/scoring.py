@@ -61,8 +61,7 @@ def answer_states(backbone: Backbone, inputs: torch.Tensor, answers: torch.Tenso
         states: torch.Tensor = model.decoder(
             input_ids=ids, encoder_hidden_states=encoded, use_cache=False
         ).last_hidden_state
-        # T5 1.0 shares the LM head with the input embeddings and scales for it; 1.1 and Flan have their own head.
-        return states * model.model_dim**-0.5 if model.config.scale_decoder_outputs else states
+        return states * backbone.llm_width**-0.5 if backbone.scaled_output else states
     count = 1
     if answers is not None:
         inputs = torch.cat((inputs, model.get_input_embeddings()(answers)), dim=1)
