@@ -9,18 +9,20 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 import moderation
-from moderation.errors import ModerationError
+from moderation.errors import ConfigurationError, ModerationError
 
 # name: one line of help. The command is `command` in the module of that name.
 COMMANDS = {
     "db": "The database: create or upgrade its tables, check them.",
     "demo": "Show the whole main job on the sample pictures.",
     "doctor": "Check settings, services, backbone and prompt; say what to do.",
-    "prompt": "The tuned pseudo-words: list, show, import, activate.",
+    "prompt": "The tuned pseudo-words: list, show, import.",
     "queue": "The queue: what waits, and ring for what was left behind.",
     "scan": "Score pictures here and now, without queue or database.",
     "status": "Where the submitted images stand, and what failed.",
@@ -29,6 +31,11 @@ COMMANDS = {
     "verdicts": "The verdicts so far.",
     "worker": "Run a worker that scores what was submitted.",
 }
+
+
+INSTALL_SCORING = "pip install 'antifake-moderation[worker]'"
+# What the `worker` extra brings; the rest of modctl works without it.
+_SCORING = frozenset({"numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"})
 
 
 class Lazy(click.Group):
@@ -57,11 +64,30 @@ def modctl() -> None:
     """
 
 
-def main() -> None:
-    """The console script. Errors that are ours become a message and an exit code, in this one place."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console script; `arguments` None: the process's own.
+
+    Errors that are ours become a message and an exit code, in this one place.
+    """
     logging.getLogger("moderation").setLevel(logging.ERROR)  # a command says itself what went otherwise
     try:
-        modctl(standalone_mode=True)
+        modctl(arguments, standalone_mode=True)
     except ModerationError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except ModuleNotFoundError as error:
+        if error.name not in _SCORING:
+            raise
+        _fail(no_scoring(error.name))
+    sys.exit()  # not reached: click ends the process itself
+
+
+def no_scoring(package: str) -> ConfigurationError:
+    """The error where a command has to score and the packages for it are not installed."""
+    return ConfigurationError(
+        "installation", f"{package} is missing, so this machine can't score", hint=f"install it: {INSTALL_SCORING}"
+    )
+
+
+def _fail(error: ModerationError) -> NoReturn:
+    click.echo(f"Error: {error}", err=True)
+    sys.exit(error.exit_code)

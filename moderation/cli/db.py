@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from moderation.cli.shared import confirm, json_option, parts, print_json, say, yes_option
+from moderation.cli.shared import confirm, json_option, parts, print_json, yes_option
 
 
 @click.group()
@@ -36,7 +36,8 @@ def upgrade(as_json: bool) -> None:
 @command.command()
 @click.argument("revision")
 @yes_option
-def downgrade(revision: str, yes: bool) -> None:
+@json_option
+def downgrade(revision: str, yes: bool, as_json: bool) -> None:
     """Take the tables back to REVISION ('base' removes them all, with what is in them)."""
     from moderation.storage import schema
 
@@ -44,7 +45,11 @@ def downgrade(revision: str, yes: bool) -> None:
         database = wiring.raw_database
         confirm(f"Take {database.shown} from revision {schema.current(database)} back to {revision}?", yes=yes)
         before, after = schema.downgrade(database, revision)
-    say(f"From revision {before} to {after or 'no tables'}.")
+        shown = database.shown
+    if as_json:
+        print_json({"before": before, "after": after})
+    else:
+        click.echo(f"{shown} is now on revision {after or '(no tables)'} (before: {before or 'no tables'}).")
 
 
 @command.command()
@@ -64,7 +69,14 @@ def current(as_json: bool) -> None:
 
 
 @command.command()
-def check() -> None:
+@json_option
+def check(as_json: bool) -> None:
     """Exit 0 if the tables are what this code needs, else 2 with what to do."""
+    from moderation.storage import schema
+
     with parts() as wiring:
-        click.echo(f"{wiring.database.shown}: the tables are what this code needs.")
+        shown = wiring.database.shown
+    if as_json:
+        print_json({"database": shown, "found": schema.HEAD, "needed": schema.HEAD})
+    else:
+        click.echo(f"{shown}: the tables are what this code needs.")

@@ -171,6 +171,7 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("verdicts  "), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console(stderr=True)) as bar:
+    screen = console(stderr=True)
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("verdicts", total=total)
         yield lambda done: bar.update(task, completed=done)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 
 EVEN_ODDS = 0.5
 ROWS = 12
-THUMBNAIL_ROWS = 4
+ROWS_WITH_PICTURES = 8
+THUMBNAIL_ROWS = 6
+PICTURES_FROM_WIDTH = 76
+FAMILIES_FROM_WIDTH = 90
 STAGES = {
     "queue": ("queued_ms", "waiting to be claimed"),
     "fetch": ("fetch_ms", "reading and decoding"),
@@ -49,30 +54,37 @@ def figures(run: DemoRun) -> dict[str, Any]:
 
 def show(run: DemoRun) -> None:
     """Prints it all for a person."""
-    console().print(_table(run))
+    screen = console()
+    screen.print(_table(run, screen.width))
     for item in run.failed:
         click.echo(f"failed: {item.image_id}: {item.reason} ({item.detail})")
     _show_confusion(run)
     found = figures(run)
     print_facts(
         {
-            "AUC": f"{found['auc']:.3f}",
-            "accuracy": f"{found['accuracy']:.1%} at P(fake) = {EVEN_ODDS}",
+            "AUC": _number(found["auc"], ".3f"),
+            "accuracy": f"{_number(found['accuracy'], '.1%')} at P(fake) = {EVEN_ODDS}",
             "pace": f"{found['images_per_s']} images/s, {run.seconds:.1f} s from the first submit to the last verdict",
             "backbone": f"{run.backbone}: decoder traces in small pictures; no production detector",
+            "database": run.database,
         }
     )
     _show_time(run)
-    database = run.database
     click.echo(
-        f"The verdicts lie in {database}. What to try next:\n"
-        f"  export MODERATION_DATABASE_URL={database}\n"
-        f"  modctl verdicts --decision REVIEW       what a person should look at\n"
-        f"  modctl threshold show                   from which probability on\n"
-        f"  modctl status                           where the submitted images stand\n"
-        f"  modctl scan YOUR_PICTURES/              score files here and now\n"
-        f"(modctl lies in {_bin()})"
+        "What to try next:\n"
+        f"  export MODERATION_DATABASE_URL={run.database}\n"
+        "  modctl verdicts --decision REVIEW       what a person should look at\n"
+        "  modctl threshold show                   from which probability on\n"
+        "  modctl status                           where the submitted images stand\n"
+        "  modctl scan YOUR_PICTURES/              score files here and now"
     )
+    if not shutil.which("modctl"):
+        click.echo(f"(modctl lies in {Path(sys.executable).parent})")
+
+
+def _number(value: float | None, form: str) -> str:
+    """`value`, or that there is none: nothing was scored, or one class alone."""
+    return "none" if value is None else format(value, form)
 
 
 def _scored(run: DemoRun) -> tuple[list[bool], list[float]]:
@@ -80,30 +92,32 @@ def _scored(run: DemoRun) -> tuple[list[bool], list[float]]:
     return [fake for fake, _ in pairs], [probability for _, probability in pairs]
 
 
-def _table(run: DemoRun) -> RenderableType:
+def _table(run: DemoRun, width: int) -> RenderableType:
     from rich import box
     from rich.table import Table
 
-    images = _thumbnails()
-    title = f"{min(ROWS, len(run.verdicts))} of {len(run.verdicts)} verdicts, from the most to the least suspicious"
+    images = _thumbnails() if width >= PICTURES_FROM_WIDTH else None
+    shown = _spread(run, ROWS_WITH_PICTURES if images else ROWS)
+    title = f"{len(shown)} of {len(run.verdicts)} verdicts, from the most to the least suspicious"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for name in (*(["picture"] if images else []), "image", "truth", "P(fake)", "decision", ""):
-        table.add_column(name, justify="right" if name == "P(fake)" else "left")
-    for name, verdict in _spread(run):
+        table.add_column(name, justify="right" if name == "P(fake)" else "left", overflow="fold")
+    for name, verdict in shown:
         sample = run.samples[name]
         cells: list[RenderableType] = [images(sample.path, height=THUMBNAIL_ROWS, width="auto")] if images else []
-        cells += [name, _truth(sample), f"{verdict.probability:.3f}"]
+        truth = f"fake ({sample.family})" if sample.truth == "fake" and width >= FAMILIES_FROM_WIDTH else sample.truth
+        cells += [name, truth, f"{verdict.probability:.3f}"]
         cells += [_coloured(verdict.decision), _remark(sample, verdict)]
         table.add_row(*cells)
     return table
 
 
-def _spread(run: DemoRun) -> list[tuple[str, Verdict]]:
+def _spread(run: DemoRun, rows: int) -> list[tuple[str, Verdict]]:
     """A few verdicts from all over the range of scores."""
     ordered = sorted(run.verdicts.items(), key=lambda item: -item[1].probability)
-    if len(ordered) <= ROWS:
+    if len(ordered) <= rows:
         return ordered
-    return [ordered[round(index * (len(ordered) - 1) / (ROWS - 1))] for index in range(ROWS)]
+    return [ordered[round(index * (len(ordered) - 1) / (rows - 1))] for index in range(rows)]
 
 
 def _thumbnails() -> Any:
@@ -117,18 +131,14 @@ def _thumbnails() -> Any:
     return Image
 
 
-def _truth(sample: Sample) -> str:
-    return "real" if sample.truth == "real" else f"fake ({sample.family})"
-
-
 def _coloured(decision: Decision) -> str:
     colour = {Decision.ALLOW: "green", Decision.REVIEW: "yellow", Decision.BLOCK: "red"}[decision]
     return f"[{colour}]{decision}[/]"
 
 
 def _remark(sample: Sample, verdict: Verdict) -> str:
-    if verdict.decision is Decision.REVIEW:
-        return "a person decides"
+    if verdict.decision is Decision.REVIEW:  # a person decides
+        return ""
     right = (verdict.decision is Decision.BLOCK) == (sample.truth == "fake")
     return "" if right else "wrong"
 
@@ -151,9 +161,3 @@ def _show_time(run: DemoRun) -> None:
         mean_ms = sum(batch[key] * batch["images"] for batch in run.batches) / images
         click.echo(f"  {name:<7}{mean_ms:8.0f} ms  {what}")
     click.echo()
-
-
-def _bin() -> str:
-    from pathlib import Path
-
-    return str(Path(sys.executable).parent)

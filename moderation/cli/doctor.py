@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from moderation.cli import INSTALL_SCORING
 from moderation.cli.shared import json_option, parts, print_json, print_table
 from moderation.errors import ConfigurationError, ModerationError, ServiceDown
 
@@ -65,16 +66,15 @@ def command(as_json: bool) -> None:
             {"name": f"MODERATION_{name.upper()}", "value": _shown(wiring, name), "origin": origin(name)}
             for name in Settings.model_fields
         ]
-        findings = examine(wiring)
+        if not as_json:
+            print_table(("setting", "value", "from"), [tuple(setting.values()) for setting in settings])
+        findings = []
+        for finding in examine(wiring):
+            findings.append(finding)
+            if not as_json:
+                _show(finding)
     if as_json:
         print_json({"settings": settings, "findings": [_plain(finding) for finding in findings]})
-    else:
-        print_table(("setting", "value", "from"), [tuple(setting.values()) for setting in settings])
-        for finding in findings:
-            colour = _COLOURS[finding.health]
-            click.echo(f"{click.style(f'{finding.health:<8}', fg=colour)} {finding.part:<10} {finding.seen}")
-            for line in finding.remedy.splitlines():
-                click.echo(f"{'':<8} {'':<10} -> {line}")
     healths = {finding.health for finding in findings}
     if Health.DOWN in healths:
         raise SystemExit(ServiceDown.exit_code)
@@ -82,24 +82,34 @@ def command(as_json: bool) -> None:
         raise SystemExit(ModerationError.exit_code)
 
 
-def examine(wiring: Wiring) -> list[Finding]:
-    """All findings, in the order in which the parts stand on each other."""
-    findings = [_variables(), _guarded("SQL", lambda: _sql(wiring))]
-    sql_works = findings[-1].health is Health.OK
-    findings += [_guarded("schema", lambda: _schema(wiring)) if sql_works else _skipped("schema", "SQL")]
-    schema_fits = findings[-1].health is Health.OK
-    findings += [_guarded("broker", lambda: _broker(wiring))]
-    broker_works = findings[-1].health is Health.OK
-    findings += [_guarded("workers", lambda: _workers(wiring)) if broker_works else _skipped("workers", "the broker")]
-    findings += [_guarded("images", lambda: _images(wiring))]
+def examine(wiring: Wiring) -> Iterator[Finding]:
+    """All findings as they are made, in the order in which the parts stand on each other."""
+    yield _variables()
+    sql = _guarded("SQL", lambda: _sql(wiring))
+    yield sql
+    schema = _guarded("schema", lambda: _schema(wiring)) if sql.health is Health.OK else _skipped("schema", "SQL")
+    yield schema
+    broker = _guarded("broker", lambda: _broker(wiring))
+    yield broker
+    heard = broker.health is Health.OK
+    yield _guarded("workers", lambda: _workers(wiring)) if heard else _skipped("workers", "the broker")
     if importlib.util.find_spec("torch") is None:
-        remedy = "pip install 'antifake-moderation[worker]', if it is to score"
-        findings += [Finding("backbone", Health.WARNING, "torch is not installed: this machine can't score", remedy)]
+        remedy = f"fine for a web app; for scoring: {INSTALL_SCORING}"
+        yield Finding("scoring", Health.WARNING, "torch is not installed: this machine can't score", remedy)
     else:
-        findings += [_guarded("backbone", lambda: _backbone(wiring))]
-    ready = schema_fits and findings[-1].health is Health.OK
-    findings += [_guarded("prompt", lambda: _prompt(wiring)) if ready else _skipped("prompt", "schema and backbone")]
-    return [*findings, _disk(wiring)]
+        yield _guarded("images", lambda: _images(wiring))
+        backbone = _guarded("backbone", lambda: _backbone(wiring))
+        yield backbone
+        ready = schema.health is Health.OK and backbone.health is Health.OK
+        yield _guarded("prompt", lambda: _prompt(wiring)) if ready else _skipped("prompt", "schema and backbone")
+    yield _disk(wiring)
+
+
+def _show(finding: Finding) -> None:
+    colour = _COLOURS[finding.health]
+    click.echo(f"{click.style(f'{finding.health:<8}', fg=colour)} {finding.part:<10} {finding.seen}")
+    for line in finding.remedy.splitlines():
+        click.echo(f"{'':<8} {'':<10} -> {line}")
 
 
 def _guarded(part: str, look: Callable[[], Finding]) -> Finding:
@@ -156,7 +166,10 @@ def _workers(wiring: Wiring) -> Finding:
 
 
 def _images(wiring: Wiring) -> Finding:
-    return Finding("images", Health.OK, str(wiring.image_source))
+    source = wiring.image_source  # made, so known to be possible
+    where = wiring.settings.images
+    seen = where if "://" in where else str(Path(where).resolve())
+    return Finding("images", Health.OK, f"{type(source).__name__.removesuffix('Source').lower()} {seen}")
 
 
 def _backbone(wiring: Wiring) -> Finding:

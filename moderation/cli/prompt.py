@@ -11,6 +11,7 @@ import click
 from moderation.cli.shared import (
     confirm,
     json_option,
+    load_prompt,
     local_time,
     parts,
     print_facts,
@@ -20,6 +21,7 @@ from moderation.cli.shared import (
     yes_option,
 )
 from moderation.domain.prompt import ID_CHARS
+from moderation.errors import ConfigurationError, PromptMismatch
 
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """The tuned pseudo-words: list, show, import, activate."""
+    """The tuned pseudo-words: list, show, import."""
 
 
 @command.command("list")
@@ -86,13 +88,12 @@ def import_(file: Path, name: str | None, activate: bool, no_check: bool, yes: b
 
     No code in the file is run.
     """
-    from moderation.detector import SoftPrompt
     from moderation.flows.prompt import register
 
     with parts() as wiring:
-        prompt = _original(file, wiring) if file.suffix in {".pth", ".pt"} else SoftPrompt.load(file)
+        prompt = _original(file, wiring) if file.suffix in {".pth", ".pt"} else load_prompt(file)
         if not no_check:
-            prompt.check_fits(wiring.backbone)
+            _check(file, prompt, wiring)
         say(f"{file.name}: position {prompt.position}, question {prompt.question!r}, tuned on {prompt.backbone}")
         if activate:
             before = wiring.prompts.active(prompt.backbone)
@@ -106,6 +107,14 @@ def import_(file: Path, name: str | None, activate: bool, no_check: bool, yes: b
         print_json(record)
     else:
         click.echo(f"{record.prompt_id} ({record.name}) is registered as {record.state}.")
+
+
+def _check(file: Path, prompt: SoftPrompt, wiring: Wiring) -> None:
+    try:
+        prompt.check_fits(wiring.backbone)
+    except PromptMismatch as error:
+        hint = "set MODERATION_BACKBONE to the one it was tuned on, or register it unchecked: --no-check"
+        raise ConfigurationError(str(file), f"it does not fit: {error.problem}", hint=hint) from None
 
 
 def _original(file: Path, wiring: Wiring) -> SoftPrompt:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from moderation.cli.shared import console, json_option, parts, print_json, say
+from moderation.cli.shared import (
+    PICTURES,
+    as_json_line,
+    console,
+    counted,
+    json_option,
+    load_prompt,
+    parts,
+    pictures_below,
+    say,
+)
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from moderation.detector import SoftPrompt
     from moderation.flows.local import Scanned
     from moderation.wiring import Wiring
@@ -41,13 +55,14 @@ def command(
             default.review_at if review_at is None else review_at, default.block_at if block_at is None else block_at
         )
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    files = list(_files(paths))
+        unless = f"(unless given: --review-at {default.review_at}, --block-at {default.block_at})"
+        raise click.UsageError(f"{error} {unless}") from None
+    files = [file for path in paths for file in (pictures_below(path) if path.is_dir() else [path])]
     if not files:
-        raise click.UsageError("no picture found there")
+        raise click.UsageError(f"no picture in {', '.join(map(str, paths))} ({' '.join(sorted(PICTURES))})")
     with parts() as wiring, ThreadPoolExecutor(wiring.settings.fetch_threads) as readers:
         detector = Detector(wiring.backbone, _prompt(wiring, prompt_file))
-        say(f"backbone {wiring.backbone.name}, prompt {detector.prompt.sha256[:12]}, {len(files)} files")
+        say(f"backbone {wiring.backbone.name}, prompt {detector.prompt.sha256[:12]}, {counted(len(files), 'file')}")
         results = scan_paths(
             files,
             detector=detector,
@@ -57,27 +72,14 @@ def command(
             batch_size=wiring.settings.batch_size,
         )
         failed = 0
-        for result in _progress(results, len(files)):
-            failed += result.decision is None
-            if as_json:
-                print_json(result)
-            elif result.decision is None:
-                click.echo(f"   -     -     {result.path}: {result.reason} ({result.detail})")
-            else:
-                click.echo(f"{result.probability:6.3f}  {result.decision:<6} {result.path}")
+        with _bar(len(files)) as bar:
+            for result in results:
+                failed += result.decision is None
+                _print(result, bar, as_json=as_json)
+                bar.advance(bar.task_ids[0])
     if failed:
         say(f"{failed} of {len(files)} could not be scored")
         raise SystemExit(1)
-
-
-def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
-    from moderation.cli.submit import PICTURES
-
-    for path in paths:
-        if path.is_dir():
-            yield from (file for file in sorted(path.rglob("*")) if file.suffix.lower() in PICTURES and file.is_file())
-        else:
-            yield path
 
 
 def _prompt(wiring: Wiring, file: Path | None) -> SoftPrompt:
@@ -86,16 +88,40 @@ def _prompt(wiring: Wiring, file: Path | None) -> SoftPrompt:
     from moderation.miniature import PROMPT_FILE
 
     if file is not None:
-        return SoftPrompt.load(file)
+        return load_prompt(file)
     if wiring.settings.backbone != "miniature":
         raise no_active_prompt(wiring.settings.backbone, hint="name a file: --prompt FILE")
     return SoftPrompt.load(PROMPT_FILE)
 
 
-def _progress(results: Iterator[Scanned], total: int) -> Iterator[Scanned]:
-    """Shows a bar on the terminal's standard error."""
+def _print(result: Scanned, bar: Progress, *, as_json: bool) -> None:
+    """One line a picture on standard output; on a terminal above the bar."""
+    if as_json:
+        line = as_json_line(result)
+    elif result.decision is None:
+        line = f"   -    -      {result.path}: {result.reason} ({result.detail})"
+    else:
+        line = f"{result.probability:6.3f}  {result.decision:<6} {result.path}"
+    if bar.console.file is sys.stdout:
+        bar.console.print(line, markup=False, emoji=False, soft_wrap=True)
+    else:
+        click.echo(line)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Progress]:
+    """A bar, on the terminal that the results go to or else on standard error; none without a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        yield from bar.track(results, total=total)
+    screen = console(stderr=not sys.stdout.isatty())
+    with Progress(
+        *columns,
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as bar:
+        bar.add_task("scoring", total=total)
+        yield bar

@@ -10,18 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from moderation.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from moderation.detector import SoftPrompt
     from moderation.wiring import Wiring
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line for lists.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -45,7 +50,13 @@ def say(text: str) -> None:
 
 def print_json(item: Any) -> None:
     """One JSON object on one line of standard output."""
-    click.echo(json.dumps(asdict(item) if is_dataclass(item) and not isinstance(item, type) else item, default=str))
+    click.echo(as_json_line(item))
+
+
+def as_json_line(item: Any) -> str:
+    """A dataclass or a plain value as JSON on one line; times in ISO 8601."""
+    plain = asdict(item) if is_dataclass(item) and not isinstance(item, type) else item
+    return json.dumps(plain, default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value))
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -104,9 +115,32 @@ class Since(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         if match := re.fullmatch(r"(\d+)([smhdw])", value):
-            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+            try:
+                return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+            except OverflowError:
+                self.fail(f"{value!r} lies before the first year")
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is neither a span such as 90m, 24h, 7d nor an ISO time such as 2026-01-31T12:00")
         return moment if moment.tzinfo else moment.astimezone()
+
+
+def load_prompt(file: Path) -> SoftPrompt:
+    """The prompt in `file`. Raises ConfigurationError, which names the file."""
+    from moderation.detector import SoftPrompt
+
+    try:
+        return SoftPrompt.load(file)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(file), error.problem, hint=error.hint) from None
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """The picture files in a folder and in those inside it, by their names."""
+    return [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in PICTURES and file.is_file()]
+
+
+def counted(number: int, noun: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -33,7 +33,7 @@ def command(failed: bool, pending: bool, limit: int, as_json: bool) -> None:
                 ]
                 print_table(("image", "source", "submitted", "tries", "reason", "detail"), rows, right=("tries",))
             else:
-                click.echo(f"No image is {state}.")
+                click.echo("No image has failed." if failed else "No image is waiting.")
             return
         counts = wiring.submissions.counts()
         oldest = wiring.submissions.oldest_pending()

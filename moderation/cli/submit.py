@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from moderation.cli.shared import json_option, parts, print_json, say
+from moderation.cli.shared import counted, json_option, parts, pictures_below, print_json, say
 
 if TYPE_CHECKING:
     from moderation.domain.submission import Receipt
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # One transaction each; a huge list is taken in this many ids at a time.
 PART = 10_000
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 
 
 @click.command()
@@ -50,7 +49,7 @@ def command(
         raise click.UsageError("give ids, or --stdin, or --csv FILE")
     with parts() as wiring:
         if from_stdin:
-            wanted: Iterator[str] = (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            wanted = _from_lines(sys.stdin)
         elif csv_file is not None:
             wanted = _from_csv(csv_file, column)
         else:
@@ -58,10 +57,11 @@ def command(
         receipt = _submit_all(wiring, wanted, source, priority, force)
     if as_json:
         print_json(receipt)
-        return
-    click.echo(f"{receipt.new} submitted, {receipt.known} known already.")
+    else:
+        click.echo(f"{receipt.new} submitted, {receipt.known} known already.")
     if not receipt.queued:
-        say("The broker is away: the images are stored, and a worker's sweep will find them once it is back.")
+        say("The broker that MODERATION_BROKER_URL names does not answer. The images are stored, and a worker's sweep")
+        say("will find them once it is back.")
 
 
 def _submit_all(wiring: Wiring, wanted: Iterator[str], source: str, priority: int, force: bool) -> Receipt:
@@ -69,8 +69,8 @@ def _submit_all(wiring: Wiring, wanted: Iterator[str], source: str, priority: in
     from moderation.flows.submit import submit
 
     total = Receipt(0, 0, True)
-    while part := list(islice(wanted, PART)):
-        try:
+    try:
+        while part := list(islice(wanted, PART)):
             receipt = submit(
                 part,
                 submissions=wiring.submissions,
@@ -80,26 +80,54 @@ def _submit_all(wiring: Wiring, wanted: Iterator[str], source: str, priority: in
                 priority=priority,
                 force=force,
             )
-        except ValueError as error:
-            done = f" ({total.new + total.known} before it were taken)" if total.new + total.known else ""
-            raise click.UsageError(f"{error}{done}") from None
-        total = Receipt(total.new + receipt.new, total.known + receipt.known, total.queued and receipt.queued)
+            total = Receipt(total.new + receipt.new, total.known + receipt.known, total.queued and receipt.queued)
+    except (ValueError, csv.Error) as error:  # a wrong id, source or encoding
+        taken = total.new + total.known
+        done = f"the first {taken} ids were taken" if taken else "nothing was submitted"
+        raise click.UsageError(f"{_explained(error)}; {done}") from None
     return total
+
+
+def _explained(error: Exception) -> str:
+    return "the ids must be UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _from_lines(lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _checked(line.rstrip("\r\n"), number)
 
 
 def _from_csv(file: Iterable[str], column: str) -> Iterator[str]:
     reader = csv.DictReader(file)
-    if column not in (reader.fieldnames or []):
-        raise click.UsageError(
-            f"the CSV has no column {column!r}; it has {', '.join(reader.fieldnames or ['nothing'])}"
-        )
+    names = list(reader.fieldnames or [])
+    if column not in names:
+        hint = f"it has {', '.join(names)}; name one: --column" if names else "it is empty"
+        raise click.UsageError(f"the CSV has no column {column!r}: {hint}")
+    blank: list[int] = []
     for row in reader:
-        yield row[column]
+        if (row[column] or "").strip():
+            yield _checked(row[column], reader.line_num)
+        else:
+            blank.append(reader.line_num)
+    if blank:
+        say(f"note: {counted(len(blank), 'row')} without {column} passed over, the first in line {blank[0]}")
+
+
+def _checked(raw: str, line: int) -> str:
+    from moderation.domain.submission import check_image_id
+
+    try:
+        return check_image_id(raw)
+    except ValueError as error:
+        raise ValueError(f"line {line}: {error}") from None
 
 
 def _from_arguments(arguments: Iterable[str], images: str) -> Iterator[str]:
     folder = Path(images.removeprefix("file://")).resolve()
     if not folder.is_dir():  # ids of another kind of source
+        if "://" not in images:
+            say(f"note: there is no folder {folder} (MODERATION_IMAGES) on this machine")
         yield from arguments
         return
     for argument in arguments:
@@ -114,7 +142,9 @@ def _from_arguments(arguments: Iterable[str], images: str) -> Iterator[str]:
         elif not path.is_relative_to(folder):
             raise click.UsageError(f"{argument} lies outside the image folder {folder} (MODERATION_IMAGES)")
         elif path.is_dir():
-            pictures = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in PICTURES and file.is_file())
+            pictures = pictures_below(path)
+            if not pictures:
+                say(f"note: there is no picture in {argument}")
             yield from (file.relative_to(folder).as_posix() for file in pictures)
         else:
             yield path.relative_to(folder).as_posix()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from moderation.cli.shared import (
@@ -47,8 +49,8 @@ def show(source: str | None, as_json: bool) -> None:
 
 
 @command.command("set")
-@click.option("--review-at", type=float, required=True, help="From this P(fake) on a person looks (0..1).")
-@click.option("--block-at", type=float, required=True, help="From this P(fake) on the picture is blocked (0..1).")
+@click.option("--review-at", type=float, help="From this P(fake) on a person looks (0..1).")
+@click.option("--block-at", type=float, help="From this P(fake) on the picture is blocked (0..1).")
 @click.option("--audit-rate", type=float, help="Share of allowed pictures to be checked (0..1).")
 @click.option("--block-check-rate", type=float, help="Share of blocked pictures to be checked (0..1).")
 @click.option("--source", default="*", show_default=True, help="For this source only.")
@@ -56,8 +58,8 @@ def show(source: str | None, as_json: bool) -> None:
 @yes_option
 @json_option
 def set_(
-    review_at: float,
-    block_at: float,
+    review_at: float | None,
+    block_at: float | None,
     audit_rate: float | None,
     block_check_rate: float | None,
     source: str,
@@ -65,24 +67,36 @@ def set_(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Set thresholds: a new version, for images scored from now on. Stored scores stay as they are."""
-    from moderation.domain.policy import Thresholds
+    """Set thresholds: a new version, for images scored from now on. Stored scores stay as they are.
+
+    What is not given stays as it is.
+    """
+    from moderation.flows.submit import MAX_SOURCE_CHARS
     from moderation.storage.policies import for_sources
 
+    given = {
+        "review_at": review_at,
+        "block_at": block_at,
+        "audit_rate": audit_rate,
+        "block_check_rate": block_check_rate,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        raise click.UsageError("nothing to set: give --review-at, --block-at, --audit-rate or --block-check-rate")
+    if not source or len(source) > MAX_SOURCE_CHARS or not source.isprintable():
+        raise click.UsageError(f"--source has 1 to {MAX_SOURCE_CHARS} printable characters: {source[:60]!r}")
+    if not reason.strip():
+        raise click.UsageError("--reason is empty; say in a few words why")
     with parts() as wiring:
         before = for_sources(wiring.policies.current(), [source])[source].thresholds
         try:
-            after = Thresholds(
-                review_at,
-                block_at,
-                before.audit_rate if audit_rate is None else audit_rate,
-                before.block_check_rate if block_check_rate is None else block_check_rate,
-            )
+            after = replace(before, **changes)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         say(f"source {source}")
-        say(f"review at {before.review_at} -> {after.review_at}")
-        say(f"block at  {before.block_at} -> {after.block_at}")
+        for name in given:
+            old, new = getattr(before, name), getattr(after, name)
+            say(f"{name:<16}  {old} -> {new}" if old != new else f"{name:<16}  {old}, as before")
         confirm("Set these thresholds?", yes=yes)
         policy = wiring.policies.set(source, after, author=actor(wiring.settings.actor), reason=reason)
     if as_json:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 
 import click
 
+from moderation.cli import no_scoring
 from moderation.queue.app import SCAN_QUEUES
 from moderation.settings import load_settings
 
@@ -20,9 +22,12 @@ from moderation.settings import load_settings
 @click.option("--name", default="scan", show_default=True, help="The worker's name; the host's is added.")
 def command(queues: str, concurrency: int | None, batch_size: int | None, name: str) -> None:
     """Run a worker that scores what was submitted. One for each GPU; TERM ends it after the batches under way."""
-    unknown = sorted(set(queues.split(",")) - set(SCAN_QUEUES))
+    wanted = [queue.strip() for queue in queues.split(",")]
+    unknown = sorted(set(wanted) - set(SCAN_QUEUES))
     if unknown:
-        raise click.UsageError(f"unknown queue {', '.join(unknown)}; there are {', '.join(SCAN_QUEUES)}")
+        raise click.UsageError(f"unknown queue {', '.join(map(repr, unknown))}; there are {', '.join(SCAN_QUEUES)}")
+    if importlib.util.find_spec("torch") is None:
+        raise no_scoring("torch")
     # Celery reads its settings from the environment, as it does when it is started without us.
     for variable, value in (("MODERATION_CONCURRENCY", concurrency), ("MODERATION_BATCH_SIZE", batch_size)):
         if value is not None:
@@ -32,4 +37,4 @@ def command(queues: str, concurrency: int | None, batch_size: int | None, name: 
     flags = ["--pool=threads", "--without-gossip", "--without-mingle", f"--hostname={name}-{os.getpid()}@%h"]
     celery = [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
     # The process becomes Celery's, so that signals and exit codes are its own.
-    os.execv(sys.executable, [*celery, *flags, f"--concurrency={settings.concurrency}", f"--queues={queues}"])
+    os.execv(sys.executable, [*celery, *flags, f"--concurrency={settings.concurrency}", f"--queues={','.join(wanted)}"])
