@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from moderation.detector.calibration import Calibration
 from moderation.detector.preprocess import STATISTICS_150K, Normalisation
 from moderation.detector.question import MARKER, QUESTIONS, Question
+from moderation.domain.prompt import HEADER_KEY, read_header
 from moderation.errors import ConfigurationError, PromptMismatch
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Position = Literal["prefix", "postfix", "replace", "plain"]
 FORMAT = 1
 _UNCALIBRATED = Calibration()
-_KEY = "antifake_prompt"  # the header's only entry: safetensors writes several in no fixed order
 _SIDES = ("qformer", "llm")
 
 
@@ -128,7 +128,7 @@ class SoftPrompt:
             text = json.dumps(header, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise _invalid(f"its metadata must be plain JSON: {error}") from None
-        return save(tensors, metadata={_KEY: text})
+        return save(tensors, metadata={HEADER_KEY: text})
 
     @cached_property
     def sha256(self) -> str:
@@ -196,16 +196,10 @@ def _check_vectors(side: str, vectors: torch.Tensor | None) -> None:
 
 
 def _header(data: bytes) -> dict[str, Any]:
-    """The prompt's own header: JSON in the metadata of the safetensors header (8 bytes of length, then JSON)."""
     try:
-        size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-        header = json.loads(metadata[_KEY])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise _invalid(f"not a prompt of this program: no {_KEY!r} in its safetensors header") from None
-    if not isinstance(header, dict):
-        raise _invalid(f"{_KEY!r} in its header is no object")
-    return header
+        return read_header(data)
+    except ValueError as error:
+        raise _invalid(str(error)) from None
 
 
 def _text(header: Mapping[str, Any], key: str) -> str:

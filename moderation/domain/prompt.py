@@ -11,7 +11,7 @@ from typing import Any, NewType
 
 PromptId = NewType("PromptId", str)
 ID_CHARS = 12
-HEADER_KEY = "antifake_prompt"
+HEADER_KEY = "antifake_prompt"  # the only entry: safetensors writes several in no fixed order
 
 
 class PromptState(StrEnum):

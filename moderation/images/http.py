@@ -18,7 +18,7 @@ _REASONS = {404: RejectReason.NOT_FOUND, 410: RejectReason.NOT_FOUND, 204: Rejec
 
 
 class HttpSource:
-    """Fetches `template` with the percent-encoded id in the place of {id}."""
+    """Fetches `template` with the id in the place of {id}, percent-encoded but for its slashes: ids may be paths."""
 
     def __init__(self, template: str, *, hosts: Sequence[str], timeout_s: float, max_bytes: int) -> None:
         """hosts: names, or `*.name` for all below a name. Raises ConfigurationError for an unusable template."""
@@ -51,7 +51,7 @@ class HttpSource:
         check_id(image_id)
         ends_at = time.monotonic() + self._timeout_s
         try:
-            url = httpx.URL(self._template.replace(PLACE, quote(image_id, safe="")))
+            url = httpx.URL(self._template.replace(PLACE, quote(image_id, safe="/")))
             for _ in range(_MAX_REDIRECTS + 1):
                 with self._client.stream("GET", url) as response:
                     if not response.has_redirect_location:

@@ -238,7 +238,7 @@ class TestHttp:
         for image_id in ("a.jpg", "sub/ü b?c#d&e=%20.jpg", "http://elsewhere/x.jpg", "{id}"):
             server.answers[image_id] = _send(200, b"12345")
             assert source.fetch(image_id) == b"12345"
-        assert server.asked[1] == "/pictures/sub%2F%C3%BC%20b%3Fc%23d%26e%3D%2520.jpg"
+        assert server.asked[1] == "/pictures/sub/%C3%BC%20b%3Fc%23d%26e%3D%2520.jpg"
 
     @pytest.mark.parametrize("image_id", BAD_IDS, ids=repr)
     def test_bad_ids_are_refused_unasked(self, server: _Server, source: ImageSource, image_id: str) -> None:
