@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,7 +124,13 @@ def unknown_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]
     """MODERATION_* variables that no setting reads, each with the likely meant one ('' if none): typing errors."""
     known = {PREFIX + field.upper() for field in Settings.model_fields} | _FOREIGN
     given = {name for name in (*environ, *_env_file_names()) if name.startswith(PREFIX)}
-    return {name: (difflib.get_close_matches(name, known, 1) or [""])[0] for name in sorted(given - known)}
+    return {name: _meant(name, known) for name in sorted(given - known)}
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The closest of `known`; the prefix that all share says nothing."""
+    found = difflib.get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
+    return PREFIX + found[0] if found else ""
 
 
 def _env_file_names() -> set[str]:

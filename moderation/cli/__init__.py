@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     logging.getLogger("moderation").setLevel(logging.ERROR)  # a command says itself what went otherwise
     try:
-        modctl(arguments, standalone_mode=True)
+        modctl(arguments, prog_name="modctl")
     except ModerationError as error:
         _fail(error)
     except ModuleNotFoundError as error:

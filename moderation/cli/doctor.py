@@ -136,12 +136,15 @@ def _variables() -> Finding:
 
 
 def _sql(wiring: Wiring) -> Finding:
+    from moderation.storage.schema import UPGRADE, missing_file
+
+    database = wiring.raw_database
+    if absent := missing_file(database):
+        return Finding("SQL", Health.FAILED, f"there is no file {absent}", f"go where it lies, or create it: {UPGRADE}")
     began = time.monotonic()
-    with wiring.raw_database.read() as session:
-        wiring.raw_database.now(session)
-    return Finding(
-        "SQL", Health.OK, f"{wiring.raw_database.shown} answered in {(time.monotonic() - began) * 1000:.0f} ms"
-    )
+    with database.read() as session:
+        database.now(session)
+    return Finding("SQL", Health.OK, f"{database.shown} answered in {(time.monotonic() - began) * 1000:.0f} ms")
 
 
 def _schema(wiring: Wiring) -> Finding:

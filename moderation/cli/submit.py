@@ -132,7 +132,7 @@ def _from_arguments(arguments: Iterable[str], images: str) -> Iterator[str]:
         return
     for argument in arguments:
         if not argument:
-            raise click.UsageError("an image id has at least one character")
+            raise ValueError("an image id has at least one character")
         path = Path(argument).resolve()
         if not path.exists() or (folder / argument).exists():
             path = (folder / argument).resolve()
@@ -140,7 +140,7 @@ def _from_arguments(arguments: Iterable[str], images: str) -> Iterator[str]:
             say(f"note: there is no {argument} below {folder} (MODERATION_IMAGES) yet")
             yield argument
         elif not path.is_relative_to(folder):
-            raise click.UsageError(f"{argument} lies outside the image folder {folder} (MODERATION_IMAGES)")
+            raise ValueError(f"{argument} lies outside the image folder {folder} (MODERATION_IMAGES)")
         elif path.is_dir():
             pictures = pictures_below(path)
             if not pictures:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, inspect, text
 
 import moderation
-from moderation.errors import SchemaMismatch
+from moderation.errors import ConfigurationError, SchemaMismatch
 from moderation.storage.database import Database
 
 # The revision this code needs: the newest file in migrations/versions, as a test makes sure.
@@ -18,7 +19,9 @@ UPGRADE = "modctl db upgrade"
 
 
 def current(database: Database) -> str | None:
-    """The revision the database is on; None where it has no schema yet."""
+    """The revision the database is on; None where it has no schema yet. Looking makes no SQLite file."""
+    if missing_file(database):
+        return None
     with database.read() as session:
         return _revision(session.connection())
 
@@ -29,7 +32,9 @@ def check(database: Database) -> None:
     if found == HEAD:
         return
     if found is None:
-        problem = f"{database.shown} has no tables yet; create them: {UPGRADE}"
+        absent = missing_file(database)
+        where = f" (there is no file {absent})" if absent else ""
+        problem = f"{database.shown} has no tables yet{where}; create them: {UPGRADE}"
     elif found < HEAD:
         problem = f"{database.shown} is on revision {found}, this code needs {HEAD}; run: {UPGRADE}"
     else:
@@ -64,8 +69,19 @@ def _migrate(database: Database, verb: object, revision: str) -> tuple[str | Non
     settings = config()
     with database.write() as session:
         settings.attributes["connection"] = session.connection()
-        verb(settings, revision)  # type: ignore[operator]  # alembic's commands share no type
+        try:
+            verb(settings, revision)  # type: ignore[operator]  # alembic's commands share no type
+        except CommandError as error:
+            raise ConfigurationError("revision", str(error), hint=f"'base', or one up to {HEAD}") from None
     return before, current(database)
+
+
+def missing_file(database: Database) -> Path | None:
+    """The SQLite file that is not there yet; None where there is one, or none is needed."""
+    name = database.url.database or ":memory:"
+    if not database.is_sqlite or name.startswith((":memory:", "file:")) or Path(name).exists():
+        return None
+    return Path(name).resolve()
 
 
 def _revision(connection: Connection) -> str | None:
