@@ -124,9 +124,10 @@ class Wiring:
 
     @part
     def active_prompt(self) -> ActivePrompt:
+        prompts = self.prompts  # first: a wrong schema is told before torch and a backbone are loaded in vain
         from moderation.flows.active import ActivePrompt
 
-        return ActivePrompt(self.backbone, self.prompts, self._versions())
+        return ActivePrompt(self.backbone, prompts, self._versions())
 
     def prepare(self, data: bytes) -> Picture:
         """A picture file's bytes, made ready for the detector. Raises ImageRejected."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 
@@ -26,6 +26,12 @@ def connect() -> None:
     worker_shutdown.connect(_stop_housekeeping)
 
 
+def refuse(error: ModerationError) -> NoReturn:
+    """Ends this process, which has hardly begun, with a message for whoever started it."""
+    print(f"The worker can't start.\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logging may be off yet
+    raise SystemExit(error.exit_code) from None
+
+
 def _configure_logging(**_: Any) -> None:
     settings = load_settings()
     log.configure(settings.log_level, settings.log_format)
@@ -36,8 +42,7 @@ def _load(**_: Any) -> None:
     try:
         scanner = gpu.scanner()
     except ModerationError as error:
-        print(f"The worker can't start.\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logging may be off yet
-        raise SystemExit(error.exit_code) from None
+        refuse(error)
     by = scanner.scorer().by
     logger.info("loaded backbone %s (%s) with prompt %s", by.backbone, by.versions["device"], by.prompt_id)
 
