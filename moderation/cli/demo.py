@@ -92,7 +92,7 @@ def _run(stack: ExitStack, *, keep: bool) -> tuple[DemoRun, list[str]]:
     run = _watch(wiring, worker, pictures, server)
     hints = []
     if keep:
-        hints = [f"The worker runs on as process {worker.pid} (log: {worker.log}); end it: kill {worker.pid}"]
+        hints = [f"The worker runs on as process {worker.pid} (log: {worker.log}); end it: {worker.how_to_stop}"]
         hints += [f"The broker runs on at {server.url}; end it: {server.how_to_stop}"] if server.private else []
         hints += ["To use both: export " + " ".join(f"{name}={value}" for name, value in variables.items())]
     return run, hints

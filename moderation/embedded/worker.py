@@ -44,12 +44,18 @@ class WorkerProcess:
             raise RuntimeError("the worker was not started")
         return self._process.pid
 
+    @property
+    def how_to_stop(self) -> str:
+        """The command that ends a kept worker, after the batches under way, and removes its folder."""
+        return f"kill {self.pid}; rm -rf {self.folder}"
+
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "moderation", "worker", "--name", "demo"],
                 cwd=self.folder,
-                env={**os.environ, **self._settings, "MODERATION_LOG_FORMAT": "json"},
+                # Its temporary files go with its folder: PyTorch leaves an empty one.
+                env={**os.environ, **self._settings, "MODERATION_LOG_FORMAT": "json", "TMPDIR": str(self.folder)},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the demo, which ends the worker in order

@@ -1,0 +1,279 @@
+"""modctl with the miniature backbone: scan, prompt, doctor."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+import struct
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moderation.detector import SoftPrompt
+from moderation.domain.policy import DEFAULT_THRESHOLDS, decide
+from moderation.miniature import PROMPT_FILE, SAMPLES_DIR, WEIGHTS_DIR, samples
+from tests.broken_files import broken_files
+from tests.command import Done, modctl, ok
+
+CHECKPOINTS = Path(__file__).parents[1] / "golden" / "data" / "checkpoints"
+SHIPPED_ID = hashlib.sha256(PROMPT_FILE.read_bytes()).hexdigest()[:12]
+PICTURE = samples()[0].path
+DEAD_BROKER = "redis://:secret@127.0.0.1:9/0"
+
+
+@pytest.fixture
+def installed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """modctl is set to a database with tables and the shipped prompt."""
+    monkeypatch.setenv("MODERATION_DATABASE_URL", sqlite_url)
+    ok("db", "upgrade")
+
+
+def another_prompt(folder: Path, number: float = 0.25) -> Path:
+    """The shipped prompt with its last number replaced."""
+    file = folder / "another.safetensors"
+    file.write_bytes(PROMPT_FILE.read_bytes()[:-4] + struct.pack("<f", number))
+    return file
+
+
+def prompts() -> dict[str, str]:
+    return {record["prompt_id"]: record["state"] for record in ok("prompt", "list", "--json").lines()}
+
+
+def refusal(done: Done) -> str:
+    """The message of an error, which must be exit 2 with nothing on standard output."""
+    assert (done.code, done.out) == (2, ""), done
+    assert "Traceback" not in done.err
+    return done.err.partition("Error: ")[2].strip()
+
+
+# --- scan
+
+
+def test_scan_scores_a_folder_as_json_lines() -> None:
+    done = ok("scan", SAMPLES_DIR, "--json")
+    found = done.lines()
+    assert [item["path"] for item in found] == [str(path) for path in sorted(SAMPLES_DIR.glob("*.jpg"))]
+    for item in found:
+        assert item["decision"] == decide(item["probability"], DEFAULT_THRESHOLDS)
+        assert set(item) == {"path", "decision", "probability", "margin", "reason", "detail"}
+    assert done.err == f"backbone miniature, prompt {SHIPPED_ID}, {len(found)} files\n"
+
+
+def test_scan_says_of_each_broken_file_why_and_scores_the_others(tmp_path: Path) -> None:
+    kinds = {".jpg", ".png", ".webp", ".gif"}
+    broken = {name: content for name, content in broken_files().items() if Path(name).suffix in kinds}
+    for name, content in broken.items():
+        (tmp_path / name).write_bytes(content)
+    shutil.copy(PICTURE, tmp_path / "a [red]good[.] one.jpg")
+
+    done = modctl("scan", tmp_path, "--json")
+    found = {Path(item["path"]).name: item for item in done.lines()}
+    assert done.code == 1
+    assert set(found) == {*broken, "a [red]good[.] one.jpg"}
+    assert all(found[name]["reason"] and found[name]["decision"] is None for name in broken)
+    assert done.err.splitlines()[-1] == f"{len(broken)} of {len(found)} could not be scored"
+
+    done = modctl("scan", tmp_path)
+    assert done.code == 1
+    assert "\x1b" not in done.out + done.err
+    assert len(done.out.splitlines()) == len(found)
+    assert f"   -    -      {tmp_path / 'empty.jpg'}: not an image (the file is empty)" in done.out
+    assert any(line.endswith("/a [red]good[.] one.jpg") for line in done.out.splitlines())
+
+
+def test_scan_takes_thresholds_and_a_prompt(tmp_path: Path) -> None:
+    (shipped,) = ok("scan", PICTURE, "--json").lines()
+    score = shipped["probability"]
+    for below, above, expected in ((score, 1, "REVIEW"), (0, score, "BLOCK"), (1, 1, "ALLOW")):
+        done = ok("scan", PICTURE, "--review-at", below, "--block-at", above)
+        assert done.out == f"{score:6.3f}  {expected:<6} {PICTURE}\n"
+        assert done.err.endswith(", 1 file\n")
+    (other,) = ok("scan", PICTURE, "--json", "--prompt", another_prompt(tmp_path, 1000.0)).lines()
+    assert other["margin"] != shipped["margin"]
+
+
+def test_scan_refuses_by_name_what_it_can_not_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(modctl("scan")) == "Missing argument 'PATH...'."
+    assert "nowhere" in refusal(modctl("scan", "nowhere"))
+    (tmp_path / "nothing").mkdir()
+    assert refusal(modctl("scan", "nothing")) == "no picture in nothing (.gif .jpeg .jpg .png .webp)"
+    assert "lies above block_at 0.9" in refusal(modctl("scan", PICTURE, "--review-at", 0.95))
+    (tmp_path / "noise.safetensors").write_bytes(bytes(range(200)))
+    said = refusal(modctl("scan", PICTURE, "--prompt", "noise.safetensors"))
+    assert said.startswith("noise.safetensors: not a prompt of this program")
+    monkeypatch.setenv("MODERATION_BACKBONE", str(tmp_path / "elsewhere"))
+    assert refusal(modctl("scan", PICTURE)).startswith("MODERATION_BACKBONE: ")
+    monkeypatch.setenv("MODERATION_BACKBONE", str(WEIGHTS_DIR))
+    said = refusal(modctl("scan", PICTURE))
+    assert "no prompt is active for the backbone" in said
+    assert "--prompt FILE" in said
+
+
+# --- prompt
+
+
+def test_prompts_are_listed_and_shown(installed: None) -> None:
+    (record,) = ok("prompt", "list", "--json").lines()
+    assert (record["prompt_id"], record["name"], record["state"]) == (SHIPPED_ID, "shipped", "active")
+    assert ok("prompt", "show", SHIPPED_ID[:4], "--json").json() == record
+    assert f"sha256      {record['sha256']}" in ok("prompt", "show", SHIPPED_ID).out
+    assert SHIPPED_ID in ok("prompt", "list").out
+    said = refusal(modctl("prompt", "show", "zz"))
+    assert said == "prompt: 'zz' is not a registered id\n  see: modctl prompt list"
+
+
+def test_a_prompt_is_registered_once_and_activated_when_asked(installed: None, tmp_path: Path) -> None:
+    again = ok("prompt", "import", PROMPT_FILE).out
+    assert again == f"{SHIPPED_ID} (shipped) is registered as active.\n"
+
+    file = another_prompt(tmp_path)
+    record = ok("prompt", "import", file, "--json").json()
+    assert (record["name"], record["state"], record["backbone"]) == ("another", "candidate", "miniature")
+    other = record["prompt_id"]
+    refused = modctl("prompt", "import", file, "--activate")
+    assert "no terminal to ask on; add --yes" in refusal(refused)
+    assert f"active on miniature: {SHIPPED_ID} -> {other}" in refused.err
+    assert prompts() == {SHIPPED_ID: "active", other: "candidate"}
+
+    assert ok("prompt", "import", file, "--activate", "--yes").out == f"{other} (another) is registered as active.\n"
+    assert prompts() == {SHIPPED_ID: "retired", other: "active"}
+    ok("db", "upgrade")  # puts nothing in the place of what a person chose
+    assert prompts() == {SHIPPED_ID: "retired", other: "active"}
+    ok("prompt", "import", PROMPT_FILE, "--activate", "--yes")
+    assert prompts() == {SHIPPED_ID: "active", other: "retired"}
+
+
+def cut(data: bytes) -> bytes:
+    return data[:-40]
+
+
+def with_nan(data: bytes) -> bytes:
+    return data[:-4] + struct.pack("<f", float("nan"))
+
+
+def for_another_revision(data: bytes) -> bytes:
+    return data.replace(str(SoftPrompt.from_bytes(data).revision).encode(), 64 * b"0")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda _: bytes(range(256)) * 9, "not a prompt of this program"),
+        (lambda _: b"", "not a prompt of this program"),
+        (cut, "not a safetensors file"),
+        (with_nan, "holds numbers that are not finite"),
+        (for_another_revision, "it does not fit: tuned on miniature at revision 0000"),
+    ],
+)
+def test_a_file_that_is_no_prompt_is_refused_by_name(
+    installed: None, tmp_path: Path, spoil: Callable[[bytes], bytes], message: str
+) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(spoil(PROMPT_FILE.read_bytes()))
+    said = refusal(modctl("prompt", "import", "mine.safetensors", "--activate", "--yes"))
+    assert said.startswith("mine.safetensors: ")
+    assert message in said
+    assert prompts() == {SHIPPED_ID: "active"}
+
+
+def test_an_original_checkpoint_for_another_backbone_is_refused(installed: None) -> None:
+    done = modctl("prompt", "import", CHECKPOINTS / "original_both.pth")
+    said = refusal(done)
+    assert "original_both.pth: it does not fit: its qformer vectors hold 24 numbers" in said
+    assert "--no-check" in said
+    assert "Q-Former: [1, 24] numbers" in done.err
+    assert prompts() == {SHIPPED_ID: "active"}
+
+
+@pytest.mark.parametrize("name", ["malformed_no_embeddings.pth", "malformed_no_model_key.pth"])
+def test_a_malformed_checkpoint_is_refused_by_name(installed: None, name: str) -> None:
+    assert name in refusal(modctl("prompt", "import", CHECKPOINTS / name))
+    assert prompts() == {SHIPPED_ID: "active"}
+
+
+def test_import_without_check_registers_for_a_backbone_that_is_not_here(installed: None) -> None:
+    record = ok("prompt", "import", CHECKPOINTS / "original_both.pth", "--no-check", "--name", "tiny", "--json").json()
+    assert (record["name"], record["state"]) == ("tiny", "candidate")
+
+
+# --- doctor
+
+
+def healths(done: Done) -> dict[str, str]:
+    return {finding["part"]: finding["health"] for finding in done.json()["findings"]}
+
+
+def finding(done: Done, part: str) -> dict[str, Any]:
+    (found,) = (each for each in done.json()["findings"] if each["part"] == part)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_doctor_finds_all_well(installed: None, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_BROKER_URL", broker_url)
+    Path(".env").write_text("MODERATION_BATCH_SIZE=8\n")
+    done = ok("doctor", "--json")
+    assert healths(done) == {
+        "variables": "ok", "SQL": "ok", "schema": "ok", "broker": "ok", "workers": "warning", "images": "ok",
+        "backbone": "ok", "prompt": "ok", "disk": "ok",
+    }  # fmt: skip
+    assert finding(done, "workers")["remedy"] == "start one: modctl worker"
+    assert str(Path.cwd()) in finding(done, "images")["seen"]
+    settings = {each["name"]: (each["value"], each["origin"]) for each in done.json()["settings"]}
+    assert settings["MODERATION_BROKER_URL"] == (broker_url, "environment")
+    assert settings["MODERATION_BATCH_SIZE"] == ("8", ".env")
+    assert settings["MODERATION_DEVICE"] == ("auto", "default")
+    shown = ok("doctor").out
+    assert "\x1b" not in shown
+    assert f"ok       prompt     {SHIPPED_ID} is active and fits" in shown
+
+
+def test_doctor_on_a_fresh_machine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_BROKER_URL", DEAD_BROKER)
+    monkeypatch.setenv("MODERATION_BROKER_UR", "redis://127.0.0.1")
+    monkeypatch.setenv("MODERATION_QWERTZUIOP", "1")
+    monkeypatch.setenv("MODERATION_IMAGES", "nowhere")
+    done = modctl("doctor", "--json")
+    assert done.code == 3  # a service is down, which goes before what has failed
+    found = healths(done)
+    assert (found["variables"], found["SQL"], found["schema"]) == ("warning", "failed", "skipped")
+    assert (found["broker"], found["workers"], found["images"]) == ("down", "skipped", "failed")
+    assert (found["backbone"], found["prompt"]) == ("ok", "skipped")
+    assert finding(done, "variables")["seen"] == (
+        "unknown: MODERATION_BROKER_UR (did you mean MODERATION_BROKER_URL?), MODERATION_QWERTZUIOP"
+    )
+    assert "modctl db upgrade" in finding(done, "SQL")["remedy"]
+    assert "MODERATION_BROKER_URL" in finding(done, "broker")["remedy"]
+    assert "secret" not in done.out
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_doctor_names_the_command_for_missing_tables(
+    sqlite_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODERATION_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("MODERATION_BROKER_URL", broker_url)
+    ok("db", "upgrade")
+    ok("db", "downgrade", "base", "--yes")
+    done = modctl("doctor", "--json")
+    assert done.code == 1
+    assert finding(done, "schema")["health"] == "failed"
+    assert "modctl db upgrade" in finding(done, "schema")["seen"]
+    assert finding(done, "prompt")["health"] == "skipped"
+
+
+def test_doctor_where_torch_is_not_installed(installed: None, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+
+    def find_others(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name == "torch" else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_others)
+    monkeypatch.setenv("MODERATION_BROKER_URL", broker_url)
+    done = ok("doctor", "--json")
+    assert finding(done, "scoring")["health"] == "warning"
+    assert "antifake-moderation[worker]" in finding(done, "scoring")["remedy"]
+    assert "backbone" not in healths(done)
