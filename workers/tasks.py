@@ -10,6 +10,7 @@ from celery import Celery
 from moderation.domain.submission import ImageId
 from moderation.errors import ServiceDown
 from moderation.queue.app import SCAN
+from moderation.storage.submissions import chunks
 from workers.gpu import scanner
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,12 @@ def register(app: Celery) -> None:
 
 
 def scan(image_ids: Sequence[str]) -> None:
-    """Scores these images, if they are still free, and others to fill the batch."""
+    """Scores these images, if they are still free, and others to fill the batch.
+
+    Whoever rang may think of larger batches than this worker: then it takes several.
+    """
     try:
-        scanner().scan([ImageId(image_id) for image_id in image_ids])
+        for part in chunks(image_ids, scanner().batch_size):
+            scanner().scan([ImageId(image_id) for image_id in part])
     except ServiceDown as error:
         log.error("%d images wait for the sweep: %s", len(image_ids), error)

@@ -22,6 +22,7 @@ from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailabl
 from moderation.flows.scan import Picture, Scanner
 from moderation.storage.tables import PolicyRow
 from tests.store import FACTS, LONG_S, Store, furnish, ids, numbered, open_database
+from workers import tasks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,6 +171,28 @@ def test_a_single_bell_brings_a_full_batch(store: Store, scanner: Scanner, score
     for name in numbered(20):
         scanner.scan(ids(name))
     assert scorer.batches == [8, 8, 4]
+
+
+def test_a_bell_for_more_than_a_batch_brings_several(
+    store: Store, scanner: Scanner, scorer: FakeScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.tasks.scanner", lambda: scanner)
+    store.add(*numbered(20))
+    tasks.scan(numbered(20))
+    assert scorer.batches == [8, 8, 4]
+
+
+def test_a_bell_that_sql_does_not_answer_is_left_to_the_sweep(
+    store: Store, scanner: Scanner, scorer: FakeScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ServiceDown("the SQL database", "is away")
+
+    monkeypatch.setattr("workers.tasks.scanner", lambda: scanner)
+    scorer.before = fail
+    store.add("a")
+    tasks.scan(["a"])
+    assert store.claims.owed(ring_again_s=LONG_S, limit=8, suspects_limit=8) == (["a"], [])
 
 
 def test_a_source_has_its_own_policy(store: Store, scanner: Scanner, source: FakeSource) -> None:

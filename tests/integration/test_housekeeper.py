@@ -1,0 +1,94 @@
+"""The housekeeper: leases are kept, rows left behind are rung for, and a process that hangs ends itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from moderation.domain.submission import State
+from moderation.embedded import Server
+from moderation.flows.gate import UnderWay
+from moderation.queue.app import create_app
+from moderation.queue.bell import Bell
+from moderation.settings import Settings, load_settings
+from tests.store import Store, ids
+from workers.housekeeper import EXIT_HUNG, Housekeeper
+
+GENEROUS_S = 20.0
+
+
+@contextmanager
+def keeping_house(
+    store: Store,
+    broker_url: str,
+    under_way: UnderWay,
+    exit_process: Callable[[int], None] = lambda _: None,
+    **more: float,
+) -> Iterator[Bell]:
+    settings: Settings = load_settings(
+        broker_url=broker_url, lease_s=1.0, sweep_interval_s=0.1, ring_again_s=0.5, **more
+    )
+    bell = Bell(create_app(settings), settings)
+    keeper = Housekeeper(
+        claims=store.claims, bell=bell, under_way=under_way, settings=settings, exit_process=exit_process
+    )
+    keeper.start()
+    try:
+        yield bell
+    finally:
+        keeper.stop()
+        bell.close()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    pause = threading.Event()
+    for _ in range(int(GENEROUS_S / 0.05)):
+        if condition():
+            return True
+        pause.wait(0.05)
+    return False
+
+
+def test_a_claim_under_way_outlives_its_lease_and_one_that_is_not_does_not(store: Store, broker_url: str) -> None:
+    store.add("kept", "lost")
+    under_way = UnderWay()
+    kept = store.take("kept", limit=1, lease_s=1.0)
+    with keeping_house(store, broker_url, under_way), under_way.holding(kept.token):
+        store.take("lost", limit=1, lease_s=1.0)
+        assert eventually(lambda: store.row("lost").crashes == 1)
+        assert store.row("kept").claimed
+    assert store.score(kept) == []
+
+
+def test_rows_left_behind_are_rung_for_at_once(store: Store, broker_url: str) -> None:
+    store.add("suspect")
+    store.crash("suspect")
+    with keeping_house(store, broker_url, UnderWay()) as bell:
+        assert eventually(lambda: sum(bell.depths().values()) == 1)
+    assert store.claims.suspects(ids("suspect")) == ["suspect"]
+
+
+def test_housekeeping_goes_on_after_the_broker_was_away(store: Store, private_broker: Server) -> None:
+    with keeping_house(store, private_broker.url, UnderWay()) as bell:
+        private_broker.kill()
+        store.add("a")
+        store.take("a", lease_s=-1.0)
+        assert eventually(lambda: store.row("a").crashes == 1)
+        private_broker.start()
+        assert eventually(lambda: sum(bell.depths().values()) >= 1)
+        assert store.row("a").state is State.PENDING
+
+
+def test_a_batch_that_hangs_ends_the_process(store: Store, broker_url: str) -> None:
+    ended: list[int] = []
+    under_way = UnderWay()
+    with under_way.holding("hung"), keeping_house(store, broker_url, under_way, ended.append, batch_timeout_s=1.0):
+        assert eventually(lambda: bool(ended))
+    assert set(ended) == {EXIT_HUNG}
+
+
+def test_a_lost_bell_is_rung_again(store: Store, broker_url: str) -> None:
+    store.add("a")
+    with keeping_house(store, broker_url, UnderWay()) as bell:
+        assert eventually(lambda: sum(bell.depths().values()) == 1)
