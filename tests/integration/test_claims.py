@@ -102,6 +102,37 @@ def test_the_same_ids_asked_for_at_once_go_to_one_worker(store: Store) -> None:
     assert set().union(*found) <= set(names)
 
 
+def test_workers_and_forced_submissions_do_not_lock_each_other_out(store: Store) -> None:
+    names = numbered(60)
+    store.add(*names)
+    over = threading.Event()
+
+    def force(turn: int) -> None:
+        for _ in range(8):
+            store.add(*(names if turn % 2 else names[::-1]), force=True)
+
+    def work(_: int) -> None:
+        while not over.is_set():
+            claim = store.claims.take([], limit=16, lease_s=LONG_S)
+            if claim:
+                store.claims.renew([claim.token], lease_s=LONG_S)
+                store.score(claim)
+            store.claims.expire()
+
+    with ThreadPoolExecutor(6) as threads:
+        workers = [threads.submit(work, number) for number in range(3)]
+        try:
+            list(threads.map(force, range(3)))
+        finally:
+            over.set()
+        for worker in workers:
+            worker.result()
+    while claim := store.claims.take([], limit=64, lease_s=LONG_S):
+        assert store.score(claim) == []
+    assert {row.round for row in store.submissions.list(limit=None)} == {25}
+    assert all(verdict.round == 25 for verdict in store.verdicts.latest(ids(*names)).values())
+
+
 def test_settle_writes_the_verdict_and_what_was_seen(store: Store) -> None:
     store.add("a", source="avatars")
     claim = store.take("a")
