@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Lines in: a pid to end, '' for none, 'keep' to leave all as it is. A pid that works outside the folder has been given
@@ -63,6 +66,21 @@ class Leash:
     def cut(self) -> None:
         """End the process held, remove the folder, and come back when both are gone."""
         self._finish()
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Holds Ctrl-C back while a process is started: until its pid is held, nobody else would end it."""
+        if threading.current_thread() is not threading.main_thread():  # Ctrl-C reaches the main thread alone
+            yield
+            return
+        pressed: list[int] = []
+        before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
 
     def _say(self, line: str) -> None:
         assert self._shell.stdin is not None

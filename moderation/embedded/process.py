@@ -151,7 +151,7 @@ class PrivateServer(ABC):
     def _launch(self) -> None:
         assert self._leash is not None
         try:
-            with (self.folder / "log").open("ab") as log:
+            with self._leash.uninterrupted(), (self.folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     self.command(),
                     stdin=subprocess.DEVNULL,
@@ -162,9 +162,9 @@ class PrivateServer(ABC):
                     start_new_session=True,  # Ctrl-C in the terminal is for us: we end the server in order
                     **self.identity(),
                 )
+                self._leash.hold(self._process.pid)
         except OSError as error:
             raise ServiceDown(f"the private {self.name} server", f"it can't be run: {error}") from error
-        self._leash.hold(self._process.pid)
         self._wait_until_ready(self._process)
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:

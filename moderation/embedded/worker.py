@@ -50,7 +50,21 @@ class WorkerProcess:
         return f"kill {self.pid}; rm -rf {self.folder}"
 
     def __enter__(self) -> Self:
-        with self.log.open("wb") as log:
+        try:
+            self._launch()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._keep and not any(exc):
+            self._leash.release()
+            return
+        self._end()
+
+    def _launch(self) -> None:
+        with self._leash.uninterrupted(), self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "moderation", "worker", "--name", "demo"],
                 cwd=self.folder,
@@ -60,13 +74,9 @@ class WorkerProcess:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the demo, which ends the worker in order
             )
-        self._leash.hold(self._process.pid)
-        return self
+            self._leash.hold(self._process.pid)
 
-    def __exit__(self, *exc: object) -> None:
-        if self._keep and not any(exc):
-            self._leash.release()
-            return
+    def _end(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self._leash.cut()

@@ -175,7 +175,7 @@ def test_ctrl_c_leaves_nothing(temporary_folder: Path) -> None:
 def test_kill_9_leaves_nothing(temporary_folder: Path) -> None:
     with started(temporary_folder) as process:
         (log,) = temporary_folder.glob("antifake-worker-*/worker.log")
-        wait_until(lambda: "loaded backbone" in log.read_text(), "the worker has loaded its backbone", 90)
+        wait_until(lambda: '"event": "ready"' in log.read_text(), "the worker is ready", 90)
         process.kill()
     nothing_is_left(temporary_folder)
 
