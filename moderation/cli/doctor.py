@@ -67,7 +67,10 @@ def command(as_json: bool) -> None:
             for name in Settings.model_fields
         ]
         if not as_json:
-            print_table(("setting", "value", "from"), [tuple(setting.values()) for setting in settings])
+            print_table(
+                ("setting", "value", "from"), [tuple(setting.values()) for setting in settings], fold=("value",)
+            )
+            click.echo()
         findings = []
         for finding in examine(wiring):
             findings.append(finding)

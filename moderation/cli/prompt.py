@@ -46,7 +46,12 @@ def list_(as_json: bool) -> None:
     rows = [
         (r.prompt_id, r.name, r.state, r.backbone, r.backbone_revision[:12], local_time(r.created_at)) for r in found
     ]
-    print_table(("id", "name", "state", "backbone", "revision", "registered"), rows)
+    print_table(
+        ("id", "name", "state", "backbone", "revision", "registered"),
+        rows,
+        fold=("name", "backbone"),
+        spare=("revision",),
+    )
 
 
 @command.command()

@@ -27,6 +27,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
+GAP = 2  # between the columns of a table
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -67,17 +68,36 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 200)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
-    """A table on standard output; columns named in `right` are aligned to the right."""
-    from rich import box
-    from rich.table import Table
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+    fold: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """A table on standard output; columns named in `right` are aligned to the right.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console().print(table)
+    Where the terminal is too narrow, the `spare` columns are left out one after the other, and then those in `fold`
+    are broken into lines.
+    """
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    cells = {name: ["" if row[at] is None else str(row[at]) for row in rows] for at, name in enumerate(columns)}
+    widths = {name: max(map(cell_len, [name, *column])) for name, column in cells.items()}
+    for name in spare:
+        if sum(widths.values()) + GAP * (len(widths) - 1) > screen.width:
+            del widths[name]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    for name in widths:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name not in fold)
+    for row in zip(*(cells[name] for name in widths), strict=True):
+        table.add_row(*map(Text, row))
+    screen.print(table)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -102,8 +122,8 @@ def actor(configured: str) -> str:
 
 
 def local_time(moment: datetime | None) -> str:
-    """A moment for people: local time, to the second."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+    """A moment for people: local time, to the minute."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
 
 
 class Since(click.ParamType[datetime]):

@@ -31,7 +31,9 @@ def command(failed: bool, pending: bool, limit: int, as_json: bool) -> None:
                 rows = [
                     (i.image_id, i.source, local_time(i.submitted_at), i.attempts, i.reason, i.detail) for i in found
                 ]
-                print_table(("image", "source", "submitted", "tries", "reason", "detail"), rows, right=("tries",))
+                columns = ("image", "source", "submitted", "tries", "reason", "detail")
+                folded = ("image", "source", "detail")
+                print_table(columns, rows, right=("tries",), fold=folded, spare=("tries", "submitted"))
             else:
                 click.echo("No image has failed." if failed else "No image is waiting.")
             return

@@ -44,7 +44,13 @@ def show(source: str | None, as_json: bool) -> None:
         numbers = (at.review_at, at.block_at, at.audit_rate, at.block_check_rate, policy.policy_id)
         rows.append((policy.source, *numbers, policy.author, policy.reason, local_time(policy.created_at)))
     columns = ("source", "review at", "block at", "audit rate", "block check", "version", "author", "reason", "since")
-    print_table(columns, rows, right=columns[1:6])
+    print_table(
+        columns,
+        rows,
+        right=columns[1:6],
+        fold=("source", "author", "reason"),
+        spare=("since", "author", "version", "block check"),
+    )
     say("'*' stands for every source without thresholds of its own.")
 
 

@@ -60,6 +60,12 @@ def command(
             for v in found
         ]  # fmt: skip
         columns = ("image", "source", "decision", "P(fake)", "margin", "backbone", "prompt", "when")
-        print_table(columns, rows, right=("P(fake)", "margin"))
+        print_table(
+            columns,
+            rows,
+            right=("P(fake)", "margin"),
+            fold=("image", "source"),
+            spare=("margin", "prompt", "source", "when"),
+        )
     else:
         click.echo("No verdict yet." if image_id else "No verdict fits.")

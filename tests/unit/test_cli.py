@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 import pytest
+from rich.console import Console
 
-from moderation.cli import COMMANDS
+from moderation.cli import COMMANDS, shared
 from moderation.cli.shared import Since
 from tests.command import modctl, ok
 
@@ -121,6 +122,25 @@ def test_without_the_scoring_packages_scoring_says_how_to_get_them(arguments: tu
     assert "so this machine can't score" in done.stderr
     assert "pip install 'antifake-moderation[worker]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (44, ["image            P(fake)  note", "a-long-name.jpg    0.500  [b]all[/] is well"]),
+        (24, ["image            P(fake)", "a-long-name.jpg    0.500"]),
+        (16, ["image    P(fake)", "a-long-    0.500", "name.jp", "g"]),
+    ],
+)
+def test_a_narrow_table_lacks_its_spare_columns_and_then_folds(
+    width: int, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shared, "console", lambda: Console(width=width, highlight=False))
+    rows = [("a-long-name.jpg", "0.500", "[b]all[/] is well")]
+    shared.print_table(("image", "P(fake)", "note"), rows, right=("P(fake)",), fold=("image",), spare=("note",))
+    head, rule, *rest = (line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert set(rule) == {"─"}
+    assert [head, *rest] == expected
 
 
 def test_since_counts_back_or_takes_a_time() -> None:
