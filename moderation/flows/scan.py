@@ -6,7 +6,6 @@ claim: its images then ride alone, until the guilty one is found.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from moderation.domain.image import ImageFacts
 from moderation.domain.policy import decide
 from moderation.domain.submission import ImageId, retry_delay_s
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
+from moderation.flows.batch import BatchReport, log_batch
 from moderation.flows.gate import Gate, UnderWay
 from moderation.storage.claims import Claims
 from moderation.storage.policies import Policies, for_sources
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # SQL may be restarted under a batch; its results are worth waiting for. Shorter than the bell's visibility timeout.
@@ -63,25 +62,6 @@ class Scorer(Protocol):
     def score(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[Score | ImageRejected]:
         """One result a picture, in order."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReport:
-    """What one scan did, and where its time went.
-
-    `queued_ms` is the mean time its images had waited to be claimed, `waited_ms` the time until the device was free.
-    """
-
-    images: int
-    scored: int
-    rejected: int
-    postponed: int
-    refused: int
-    queued_ms: float
-    fetch_ms: float
-    waited_ms: float
-    device_ms: float
-    write_ms: float
 
 
 @dataclass(frozen=True)
@@ -165,7 +145,7 @@ class Scanner:
             device_ms=(ended - started) * 1000,
             write_ms=(time.monotonic() - ended) * 1000,
         )
-        _log(report, outcomes)
+        log_batch(report, outcomes)
         return report
 
     def _fetch(self, image: ClaimedImage) -> Picture | Rejected | Postponed:
@@ -217,25 +197,3 @@ class Scanner:
             reraise=True,
         )
         return tries(call)
-
-
-def _log(report: BatchReport, outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, Rejected):
-            log.warning("%s failed: %s (%s)", outcome.image.image_id, outcome.reason, outcome.detail)
-        elif isinstance(outcome, Postponed):
-            log.warning("%s: %s; again in %.1f s", outcome.image.image_id, outcome.detail, outcome.delay_s)
-    if report.refused:
-        log.warning("%d results came after the lease had ended and were refused", report.refused)
-    log.info(
-        "batch of %d: %d scored, %d failed, %d postponed; fetch %.0f ms, wait %.0f ms, device %.0f ms, write %.0f ms",
-        report.images,
-        report.scored,
-        report.rejected,
-        report.postponed,
-        report.fetch_ms,
-        report.waited_ms,
-        report.device_ms,
-        report.write_ms,
-        extra={"batch": report},
-    )

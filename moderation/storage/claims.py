@@ -10,19 +10,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, Update, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from moderation.domain.claim import Claim, ClaimedImage, Outcome, Postponed, Rejected, Scored, ScoredBy
+from moderation.domain.claim import Claim, ClaimedImage, Outcome, ScoredBy
 from moderation.domain.submission import MAX_CRASHES, ImageId, State
 from moderation.errors import RejectReason
 from moderation.storage.database import Database
+from moderation.storage.outcomes import write_outcomes
 from moderation.storage.submissions import ROWS_PER_STATEMENT, chunks
-from moderation.storage.tables import ImageRow, SubmissionRow, VerdictRow
+from moderation.storage.tables import SubmissionRow as Row
 
-Row = SubmissionRow
 # Any number will do, as long as no other application takes it: "ANTI" in ASCII.
 _SWEEP_LOCK = 0x414E5449
 _CRASHED = f"{MAX_CRASHES} workers vanished with it, the last two with it alone"
@@ -83,13 +83,7 @@ class Claims:
             # Waits for a lock, in an order all keep: a row that is being renewed is still this claim's.
             held = set(session.scalars(holding.order_by(Row.image_id).with_for_update()))
             mine = [outcome for outcome in outcomes if outcome.image.image_id in held]
-            scored = [outcome for outcome in mine if isinstance(outcome, Scored)]
-            if scored:
-                if by is None:
-                    raise ValueError("scores without the prompt that made them")
-                self._write_scores(session, scored, by, now)
-            if mine:
-                session.connection().execute(_end_statement(), [_ending(outcome, now) for outcome in mine])
+            write_outcomes(self._database, session, mine, by, now)
             return [image_id for image_id in ids if image_id not in held]
 
     def give_back(self, claim: Claim) -> None:
@@ -173,19 +167,6 @@ class Claims:
         images = tuple(ClaimedImage(ImageId(row[0]), *row[1:]) for row in rows)
         return Claim(token, images, now)
 
-    def _write_scores(self, session: Session, scored: Sequence[Scored], by: ScoredBy, now: datetime) -> None:
-        seen = self._database.insert(ImageRow)
-        renewed = {name: seen.excluded[name] for name in ("sha256", "width", "height", "format", "bytes", "fetched_at")}
-        session.execute(
-            seen.on_conflict_do_update(index_elements=["image_id"], set_=renewed),
-            [_image(outcome, now) for outcome in scored],
-        )
-        verdicts = self._database.insert(VerdictRow)
-        session.execute(
-            verdicts.on_conflict_do_nothing(index_elements=["image_id", "prompt_id", "shadow", "round"]),
-            [_verdict(outcome, by, now) for outcome in scored],
-        )
-
 
 def _free(now: datetime) -> ColumnElement[bool]:
     return and_(Row.state == State.PENDING, Row.claimed_by.is_(None), Row.not_before <= now)
@@ -197,58 +178,3 @@ def _order() -> tuple[ColumnElement[Any], ...]:
 
 def _lock(session: Session, query: Select[str]) -> Sequence[str]:
     return session.scalars(query.with_for_update(skip_locked=True)).all()
-
-
-def _end_statement() -> Update:
-    table = cast("Table", Row.__table__)
-    names = ("state", "not_before", "enqueued_at", "finished_at", "reason", "detail")
-    return (
-        table.update()
-        .where(table.c.image_id == bindparam("id"))
-        .values(claimed_by=None, lease_until=None, **{name: bindparam(f"new_{name}") for name in names})
-    )
-
-
-def _ending(outcome: Outcome, now: datetime) -> dict[str, object]:
-    ending = {"not_before": now, "enqueued_at": None, "finished_at": now, "reason": "", "detail": ""}
-    match outcome:
-        case Scored():
-            ending |= {"state": State.DONE}
-        case Rejected(_, reason, detail):
-            ending |= {"state": State.FAILED, "reason": reason, "detail": detail}
-        case Postponed(_, delay_s, detail):
-            later = now + timedelta(seconds=delay_s)
-            ending |= {"state": State.PENDING, "not_before": later, "finished_at": None, "detail": detail}
-    return {"id": outcome.image.image_id} | {f"new_{name}": value for name, value in ending.items()}
-
-
-def _image(outcome: Scored, now: datetime) -> dict[str, object]:
-    facts = outcome.facts
-    return {
-        "image_id": outcome.image.image_id,
-        "sha256": facts.sha256,
-        "width": facts.width,
-        "height": facts.height,
-        "format": facts.format,
-        "bytes": facts.bytes,
-        "fetched_at": now,
-    }
-
-
-def _verdict(outcome: Scored, by: ScoredBy, now: datetime) -> dict[str, object]:
-    return {
-        "image_id": outcome.image.image_id,
-        "round": outcome.image.round,
-        "prompt_id": by.prompt_id,
-        "policy_id": outcome.policy_id,
-        "shadow": False,
-        "source": outcome.image.source,
-        "margin": outcome.margin,
-        "probability": outcome.probability,
-        "decision": outcome.decision,
-        "image_sha256": outcome.facts.sha256,
-        "backbone": by.backbone,
-        "versions": by.versions,
-        "latency_ms": outcome.latency_ms,
-        "created_at": now,
-    }
