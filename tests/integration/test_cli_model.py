@@ -120,7 +120,8 @@ def test_prompts_are_listed_and_shown(installed: None) -> None:
     (record,) = ok("prompt", "list", "--json").lines()
     assert (record["prompt_id"], record["name"], record["state"]) == (SHIPPED_ID, "shipped", "active")
     assert ok("prompt", "show", SHIPPED_ID[:4], "--json").json() == record
-    assert f"sha256      {record['sha256']}" in ok("prompt", "show", SHIPPED_ID).out
+    shown = [line.split() for line in ok("prompt", "show", SHIPPED_ID).out.splitlines()]
+    assert ["sha256", record["sha256"]] in shown
     assert SHIPPED_ID in ok("prompt", "list").out
     said = refusal(modctl("prompt", "show", "zz"))
     assert said == "prompt: 'zz' is not a registered id\n  see: modctl prompt list"
