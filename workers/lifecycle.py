@@ -39,6 +39,7 @@ def _configure_logging(**_: Any) -> None:
 
 def _load(**_: Any) -> None:
     """Loads the detector before the first bell is heard. SystemExit, because Celery swallows other exceptions here."""
+    _configure_logging()  # Celery would, but only after this
     try:
         scanner = gpu.scanner()
     except ModerationError as error:
