@@ -78,6 +78,9 @@ def _run(stack: ExitStack, *, keep: bool) -> tuple[DemoRun, list[str]]:
         "MODERATION_BROKER_URL": server.url,
         "MODERATION_QUEUE_PREFIX": f"antifake-demo-{secrets.token_hex(4)}:",
         "MODERATION_IMAGES": str(SAMPLES_DIR),
+        # The samples are made for it, whatever backbone the operator has set.
+        "MODERATION_BACKBONE": "miniature",
+        "MODERATION_LANGUAGE_MODEL": "",
     }
     wiring = Wiring(load_settings(**_fields(variables)))
     stack.callback(wiring.close)
