@@ -34,7 +34,10 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
     )
     _partial_index(
-        "ix_submission_pending", "submission", [sa.text("priority DESC"), "submitted_at"], "state = 'pending'"
+        "ix_submission_pending",
+        "submission",
+        [sa.text("priority DESC"), "submitted_at", "image_id"],
+        "state = 'pending'",
     )
     _partial_index("ix_submission_leased", "submission", ["lease_until"], "claimed_by IS NOT NULL")
     op.create_index("ix_submission_state", "submission", ["state", "finished_at"])

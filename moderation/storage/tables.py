@@ -83,6 +83,7 @@ class SubmissionRow(Base):
             "ix_submission_pending",
             text("priority DESC"),
             "submitted_at",
+            "image_id",  # a bulk submit gives thousands of rows one time; without it each claim would sort them
             sqlite_where=text("state = 'pending'"),
             postgresql_where=text("state = 'pending'"),
         ),
