@@ -23,6 +23,8 @@ ENV_FILE = ".env"
 _FOREIGN = {"MODERATION_TEST_POSTGRES_URL"}
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+# A user and a password before the @, in a URL or in what was meant to be one.
+_PASSWORD = re.compile(r"((?:://|^)[^:/@?#]*):[^/?#]*@")
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _DATABASES = ("sqlite://", "postgresql://", "postgresql+psycopg://", "postgres://")
 _BROKERS = ("redis://", "rediss://", "redis+socket://")
@@ -96,6 +98,10 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from overrides, the environment and `.env`, in this order. Raises ConfigurationError."""
+    for name in sorted(set(overrides) - set(Settings.model_fields)):
+        meant = _meant(PREFIX + name.upper(), [PREFIX + field.upper() for field in Settings.model_fields])
+        hint = f"did you mean {meant.removeprefix(PREFIX).lower()}?" if meant else ""
+        raise ConfigurationError(name, "is no setting", hint=hint)
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
@@ -107,9 +113,15 @@ def _explain(error: ValidationError) -> ConfigurationError:
     for item in error.errors():
         name = PREFIX + str(item["loc"][0]).upper()
         message = item["msg"].removeprefix("Value error, ")
-        problems.append((name, f"{item['input']!r} is not allowed: {message[0].lower()}{message[1:]}"))
+        shown = without_password(item["input"]) if isinstance(item["input"], str) else item["input"]
+        problems.append((name, f"{shown!r} is not allowed: {message[0].lower()}{message[1:]}"))
     first, *rest = problems
     return ConfigurationError(*first, hint="\n  ".join(f"{name}: {problem}" for name, problem in rest))
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown and logged."""
+    return _PASSWORD.sub(r"\1:***@", url)
 
 
 def origin(name: str, environ: Mapping[str, str] = os.environ) -> str:

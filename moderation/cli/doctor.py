@@ -172,9 +172,11 @@ def _workers(wiring: Wiring) -> Finding:
 
 
 def _images(wiring: Wiring) -> Finding:
+    from moderation.settings import without_password
+
     source = wiring.image_source  # made, so known to be possible
     where = wiring.settings.images
-    seen = where if "://" in where else str(Path(where).resolve())
+    seen = without_password(where) if "://" in where else str(Path(where).resolve())
     return Finding("images", Health.OK, f"{type(source).__name__.removesuffix('Source').lower()} {seen}")
 
 
@@ -206,12 +208,12 @@ def _disk(wiring: Wiring) -> Finding:
 
 
 def _shown(wiring: Wiring, name: str) -> str:
-    from moderation.queue.bell import redis_url_without_password
+    from moderation.settings import without_password
 
     value = getattr(wiring.settings, name)
     if name == "database_url":
         return wiring.raw_database.shown
-    return redis_url_without_password(value) if name == "broker_url" else str(value)
+    return without_password(str(value))
 
 
 def _plain(finding: Finding) -> dict[str, str]:

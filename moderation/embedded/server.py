@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Protocol, Self
 
 from moderation.errors import ConfigurationError, ServiceDown
+from moderation.settings import without_password
 
 
 class Server(Protocol):
@@ -60,7 +60,7 @@ class NamedServer:
     @property
     def origin(self) -> str:
         """See Server."""
-        return f"the server that {self.variable} names ({redacted(self.url)})"
+        return f"the server that {self.variable} names ({without_password(self.url)})"
 
     def start(self) -> None:
         """Check that it answers. Raises ServiceDown: another one is never taken silently."""
@@ -68,7 +68,7 @@ class NamedServer:
             self._ping(self.url)
         except ServiceDown as error:
             raise ServiceDown(
-                f"{self.variable} ({redacted(self.url)})",
+                f"{self.variable} ({without_password(self.url)})",
                 error.problem,
                 hint=f"Start that server or correct {self.variable}; without the variable a private server is started.",
             ) from error
@@ -90,8 +90,3 @@ class NamedServer:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def redacted(url: str) -> str:
-    """`url` without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)

@@ -10,6 +10,7 @@ import httpx
 
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason
 from moderation.images.source import SETTING, check_id, too_many_bytes
+from moderation.settings import without_password
 
 PLACE = "{id}"
 _MAX_REDIRECTS = 5
@@ -22,14 +23,15 @@ class HttpSource:
 
     def __init__(self, template: str, *, hosts: Sequence[str], timeout_s: float, max_bytes: int) -> None:
         """hosts: names, or `*.name` for all below a name. Raises ConfigurationError for an unusable template."""
+        shown = without_password(template)
         if PLACE not in template:
-            raise ConfigurationError(SETTING, f"{template} has no {PLACE}", hint="like https://cdn.example.com/{id}")
+            raise ConfigurationError(SETTING, f"{shown} has no {PLACE}", hint="like https://cdn.example.com/{id}")
         try:
             own = httpx.URL(template.replace(PLACE, "x")).host
         except httpx.InvalidURL as error:
-            raise ConfigurationError(SETTING, f"{template} is no URL: {error}") from None
+            raise ConfigurationError(SETTING, f"{shown} is no URL: {error}") from None
         if not own or PLACE in template.split("/")[2]:
-            raise ConfigurationError(SETTING, f"{template} must name its host, without {PLACE} in it")
+            raise ConfigurationError(SETTING, f"{shown} must name its host, without {PLACE} in it")
         self._template = template
         self._hosts = tuple(host.lower() for host in hosts) or (own.lower(),)
         if not self._allows(own):

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from moderation.domain.submission import ImageId
 from moderation.errors import ServiceDown
 from moderation.queue.app import SCAN, SCAN_QUEUES, queue_for
-from moderation.settings import Settings
+from moderation.settings import Settings, without_password
 
 # Whoever submits waits for the bell: an absent broker is tried once, and the sweep rings later. Left to itself kombu
 # tries for 6 s.
@@ -84,12 +84,5 @@ class Bell:
         return self._redis
 
     def _down(self, error: Exception) -> ServiceDown:
-        shown = redis_url_without_password(self._settings.broker_url)
+        shown = without_password(self._settings.broker_url)
         return ServiceDown("the broker", str(error) or type(error).__name__, hint=_HINT.format(url=shown))
-
-
-def redis_url_without_password(url: str) -> str:
-    """The URL as it may be shown and logged."""
-    from kombu.utils.url import maybe_sanitize_url
-
-    return str(maybe_sanitize_url(url))

@@ -21,7 +21,6 @@ from moderation import embedded
 from moderation.embedded import Server, binary, broker, postgres, process
 from moderation.embedded.postgres import PostgresServer
 from moderation.embedded.process import PrivateServer
-from moderation.embedded.server import redacted
 from moderation.embedded.system import free_port
 from moderation.errors import ConfigurationError, ServiceDown
 
@@ -282,15 +281,3 @@ def test_postgres_from_pip_runs_where_its_account_cannot_read_it(
         assert isinstance(server, PostgresServer)
         assert server.command()[0].startswith(str(server.folder))
         assert query(server.url, "SELECT 1") == [(1,)]
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
-        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
-        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
-    ],
-)
-def test_passwords_are_not_shown(url: str, shown: str) -> None:
-    assert redacted(url) == shown

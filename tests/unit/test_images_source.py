@@ -327,3 +327,10 @@ class TestHttp:
         open_source("http://eu.cdn.example.com/{id}", hosts=["*.example.com"]).close()
         with pytest.raises(ConfigurationError):
             open_source("http://badexample.com/{id}", hosts=["*.example.com"])
+
+
+@pytest.mark.parametrize("template", ["https://me:secret@host/", "https://me:secret@{id}/x"])
+def test_a_refused_template_does_not_show_its_password(template: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_source(template)
+    assert "secret" not in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from moderation.errors import ConfigurationError
-from moderation.settings import PREFIX, Settings, load_settings, origin, unknown_variables
+from moderation.settings import PREFIX, Settings, load_settings, origin, unknown_variables, without_password
 
 WRONG = {
     "database_url": ("mysql://host/name", "must start with sqlite:// or postgresql://"),
@@ -52,6 +52,43 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(monkeypatch:
     assert caught.value.setting == PREFIX + name.upper()
     assert value in str(caught.value)
     assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://me:secret@host/db"),
+        ("DATABASE_URL", "me:secret@host/db"),
+        ("BROKER_URL", "amqp://me:secret@host"),
+    ],
+)
+def test_a_refused_url_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert "secret" not in str(caught.value)
+    assert "me:***@host" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:se@cret@host/db", "postgresql://me:***@host/db"),
+        ("https://me:secret@host:8443/{id}", "https://me:***@host:8443/{id}"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("https://host:8443/a:b@c/{id}", "https://host:8443/a:b@c/{id}"),
+        ("C:/pictures", "C:/pictures"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def test_an_argument_that_is_no_setting_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"databse_url: is no setting\n.*did you mean database_url\?"):
+        load_settings(databse_url="sqlite:///other.db")
 
 
 def test_several_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
