@@ -105,7 +105,8 @@ def _foreign_format(data: bytes) -> str | None:
         if data.startswith(magic):
             return name
     if data[4:8] == b"ftyp":  # ISO media: HEIC, AVIF, MP4
-        return data[8:12].decode("ascii", "replace").strip().upper()
+        brand = data[8:12].decode("ascii", "replace").strip().upper()
+        return brand if brand.isprintable() else "ISO media"  # it is the uploader's to choose
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in start and start.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")):
         return "SVG"

@@ -19,7 +19,7 @@ from moderation.domain.claim import Claim, ClaimedImage, Outcome, ScoredBy
 from moderation.domain.submission import MAX_CRASHES, ImageId, State
 from moderation.errors import RejectReason
 from moderation.storage.database import Database
-from moderation.storage.outcomes import write_outcomes
+from moderation.storage.outcomes import storable, write_outcomes
 from moderation.storage.submissions import ROWS_PER_STATEMENT, chunks
 from moderation.storage.tables import SubmissionRow as Row
 
@@ -96,7 +96,9 @@ class Claims:
         """Ends the claim's lease now, as if its worker had vanished: an unexpected error may be one image's fault."""
         with self._database.write() as session:
             past = self._database.now(session) - timedelta(seconds=1)
-            session.execute(update(Row).where(Row.claimed_by == claim.token).values(lease_until=past, detail=detail))
+            session.execute(
+                update(Row).where(Row.claimed_by == claim.token).values(lease_until=past, detail=storable(detail))
+            )
 
     def expire(self) -> tuple[int, int]:
         """Frees rows whose lease ran out and counts the crash. Returns how many were freed and how many given up."""
@@ -160,6 +162,7 @@ class Claims:
                 lease_until=now + timedelta(seconds=lease_s),
                 attempts=Row.attempts + 1,
                 enqueued_at=None,
+                detail="",  # of the try before; what this one says must not be mixed with it
             )
             .returning(Row.image_id, Row.source, Row.round, Row.attempts, Row.submitted_at)
         )

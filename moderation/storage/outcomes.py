@@ -31,6 +31,14 @@ def write_outcomes(
         session.connection().execute(_end_statement(), [_ending(outcome, now) for outcome in outcomes])
 
 
+def storable(detail: str) -> str:
+    """`detail` without what PostgreSQL refuses in a text: NUL and halves of surrogate pairs become '?'.
+
+    It may quote a stranger's file, which must not sink the batch it came in.
+    """
+    return detail.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+
+
 def _write_scores(database: Database, session: Session, scored: Sequence[Scored], by: ScoredBy, now: datetime) -> None:
     seen = database.insert(ImageRow)
     renewed = {name: seen.excluded[name] for name in ("sha256", "width", "height", "format", "bytes", "fetched_at")}
@@ -61,10 +69,10 @@ def _ending(outcome: Outcome, now: datetime) -> dict[str, object]:
         case Scored():
             ending |= {"state": State.DONE}
         case Rejected(_, reason, detail):
-            ending |= {"state": State.FAILED, "reason": reason, "detail": detail}
+            ending |= {"state": State.FAILED, "reason": reason, "detail": storable(detail)}
         case Postponed(_, delay_s, detail):
             later = now + timedelta(seconds=delay_s)
-            ending |= {"state": State.PENDING, "not_before": later, "finished_at": None, "detail": detail}
+            ending |= {"state": State.PENDING, "not_before": later, "finished_at": None, "detail": storable(detail)}
     return {"id": outcome.image.image_id} | {f"new_{name}": value for name, value in ending.items()}
 
 

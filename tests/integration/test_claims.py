@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select, update
 
-from moderation.domain.claim import Claim, Postponed
+from moderation.domain.claim import Claim, Outcome, Postponed, Rejected
 from moderation.domain.submission import MAX_CRASHES, ImageId, State
 from moderation.domain.verdict import Decision
 from moderation.errors import RejectReason
@@ -171,6 +171,20 @@ def test_settle_records_why_an_image_failed(store: Store) -> None:
     assert store.verdicts.latest(ids("a")) == {}
 
 
+def test_a_detail_that_no_text_column_takes_is_told_as_far_as_it_can_be(store: Store) -> None:
+    store.add("a", "b")
+    claim = store.take()
+    first, second = claim.images
+    outcomes: list[Outcome] = [
+        Rejected(first, RejectReason.UNSUPPORTED, "brand \0\ud800"),
+        Postponed(second, 0.0, "\0"),
+    ]
+    assert store.claims.settle(claim, outcomes, None) == []
+    assert (store.row("a").detail, store.row("b").detail) == ("brand ??", "?")
+    store.claims.abandon(store.take("b"), "ValueError: \0")
+    assert store.row("b").detail == "ValueError: ?"
+
+
 def test_settle_is_all_or_nothing(store: Store) -> None:
     store.add("a", "b")
     claim = store.take()
@@ -305,6 +319,17 @@ def test_a_new_round_begins_without_suspicion(store: Store) -> None:
         "",
     )
     assert store.score(store.take("poison")) == []
+
+
+def test_a_crash_is_not_explained_by_an_earlier_tries_trouble(store: Store) -> None:
+    store.add("a")
+    claim = store.take("a")
+    store.claims.settle(claim, [Postponed(claim.images[0], 0.0, "the source is away")], None)
+    for _ in range(MAX_CRASHES):
+        store.crash("a")
+    row = store.row("a")
+    assert row.reason == RejectReason.CRASHED
+    assert "3 workers" in row.detail
 
 
 def test_an_abandoned_claim_counts_as_a_crash_and_says_why_in_the_end(store: Store) -> None:

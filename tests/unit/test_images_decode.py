@@ -231,3 +231,11 @@ def _picture_or_refusal(data: bytes) -> None:
     except ImageRejected:
         return
     assert picture.mode == "RGB"
+
+
+@pytest.mark.parametrize("brand", [b"\0\0\0\0", b"\x1b[2J"])
+def test_a_refusal_does_not_quote_control_characters(brand: bytes) -> None:
+    with pytest.raises(ImageRejected) as caught:
+        decode(b"\0\0\0\x18ftyp" + brand + bytes(100))
+    assert caught.value.reason is RejectReason.UNSUPPORTED
+    assert caught.value.detail.isprintable()
