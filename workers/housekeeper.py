@@ -1,4 +1,4 @@
-"""The housekeeper: one thread a worker that renews leases, sweeps, and ends a process that hangs.
+"""The housekeeper: threads beside the batches that renew leases, sweep, and end a process that hangs.
 
 The threads pool knows no time limits, so a batch that never ends would hold the device for ever. Ending the process
 frees its claims for others; whatever supervises workers starts it anew.
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 EXIT_HUNG = 70
 _RENEWALS_PER_LEASE = 4
+_LOOK_S = 5.0  # how often the watchdog looks; MODERATION_BATCH_TIMEOUT_S is minutes
 
 
 class Housekeeper:
@@ -43,8 +44,12 @@ class Housekeeper:
         self._settings = settings
         self._exit = exit_process
         self._stopped = threading.Event()
-        # Two threads: a sweep that waits for an absent broker must not let the leases lapse.
+        # A thread each: a sweep that waits for an absent broker must not let the leases lapse, and a database that
+        # keeps the renewal waiting must not blind the watchdog.
         self._threads = [
+            threading.Thread(
+                target=self._every, args=(min(_LOOK_S, settings.batch_timeout_s), self._watch), name="watchdog"
+            ),
             threading.Thread(
                 target=self._every, args=(settings.lease_s / _RENEWALS_PER_LEASE, self._keep), name="lease"
             ),
@@ -58,7 +63,7 @@ class Housekeeper:
             thread.start()
 
     def stop(self) -> None:
-        """Ends both threads; waits a moment for them."""
+        """Ends the threads; waits a moment for them."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(timeout=5)
@@ -74,11 +79,13 @@ class Housekeeper:
                 log.exception("housekeeping failed; it goes on")
             self._stopped.wait(max(0.0, interval_s - (time.monotonic() - began)))
 
-    def _keep(self) -> None:
+    def _watch(self) -> None:
         if self._under_way.oldest_s() > self._settings.batch_timeout_s:
             log.critical("a batch hangs for over %g s; this worker ends itself", self._settings.batch_timeout_s)
             logging.shutdown()
             self._exit(EXIT_HUNG)
+
+    def _keep(self) -> None:
         if tokens := self._under_way.tokens():
             self._claims.renew(tokens, lease_s=self._settings.lease_s)
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from moderation.domain.submission import State
 from moderation.embedded import Server
 from moderation.flows.gate import UnderWay
@@ -86,6 +88,18 @@ def test_a_batch_that_hangs_ends_the_process(store: Store, broker_url: str) -> N
     with under_way.holding("hung"), keeping_house(store, broker_url, under_way, ended.append, batch_timeout_s=1.0):
         assert eventually(lambda: bool(ended))
     assert set(ended) == {EXIT_HUNG}
+
+
+def test_a_database_that_never_answers_does_not_blind_the_watchdog(
+    store: Store, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    answer = threading.Event()
+    monkeypatch.setattr(store.claims, "renew", lambda *_, **__: answer.wait(GENEROUS_S * 2))
+    under_way = UnderWay()
+    with under_way.holding("hung"), keeping_house(store, broker_url, under_way, ended.append, batch_timeout_s=1.0):
+        assert eventually(lambda: bool(ended))
+        answer.set()
 
 
 def test_a_lost_bell_is_rung_again(store: Store, broker_url: str) -> None:
