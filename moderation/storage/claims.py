@@ -81,7 +81,8 @@ class Claims:
             ids = [outcome.image.image_id for outcome in outcomes]
             holding = select(Row.image_id).where(Row.image_id.in_(ids), Row.claimed_by == claim.token)
             # Waits for a lock, in an order all keep: a row that is being renewed is still this claim's.
-            held = set(session.scalars(holding.order_by(Row.image_id).with_for_update()))
+            order = self._database.byte_order(Row.image_id)
+            held = set(session.scalars(holding.order_by(order).with_for_update()))
             mine = [outcome for outcome in outcomes if outcome.image.image_id in held]
             write_outcomes(self._database, session, mine, by, now)
             return [image_id for image_id in ids if image_id not in held]

@@ -12,14 +12,26 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Engine, String, bindparam, cast, create_engine, event, func, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Engine,
+    String,
+    bindparam,
+    cast,
+    collate,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from moderation.errors import ConfigurationError, ServiceDown
 from moderation.storage.tables import Base
@@ -70,6 +82,10 @@ class Database:
             table = func.json_each(json.dumps(list(values))).table_valued("value")
             return cast(table.c.value, String)
         return func.unnest(bindparam(None, list(values), type_=ARRAY(String))).column_valued("value")
+
+    def byte_order(self, column: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[str]:
+        """The column as Python sorts text, whatever language the database sorts by: locks are taken in one order."""
+        return collate(column, "BINARY" if self.is_sqlite else "C")
 
     def dispose(self) -> None:
         """Closes the idle connections."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import create_engine, event, func, make_url, select, text, update
 
 from moderation.domain.claim import Claim, Outcome, Postponed, Rejected
 from moderation.domain.submission import MAX_CRASHES, ImageId, State
 from moderation.domain.verdict import Decision
+from moderation.embedded import Server
 from moderation.errors import RejectReason
 from moderation.storage.tables import ImageRow, SubmissionRow, VerdictRow
-from tests.store import FACTS, LONG_S, OVER_S, Store, ids, numbered, rejected, taken
+from tests.store import FACTS, LONG_S, OVER_S, Store, furnish, ids, numbered, open_database, rejected, taken
 
 
 def test_take_gives_the_ids_asked_for_first_and_fills_up_by_priority_then_age(store: Store) -> None:
@@ -131,6 +134,44 @@ def test_workers_and_forced_submissions_do_not_lock_each_other_out(store: Store)
         assert store.score(claim) == []
     assert {row.round for row in store.submissions.list(limit=None)} == {25}
     assert all(verdict.round == 25 for verdict in store.verdicts.latest(ids(*names)).values())
+
+
+@pytest.fixture
+def english_url(postgres_server: Server) -> Iterator[str]:
+    """A PostgreSQL database that sorts a < A < b, as most outside of tests do; Python sorts A < B < a."""
+    url = make_url(postgres_server.url).set(database=f"english_{uuid.uuid4().hex}")
+    engine = create_engine(postgres_server.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as line:
+        line.execute(text(f"CREATE DATABASE {url.database} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'"))
+        yield url.render_as_string(hide_password=False)
+        line.execute(text(f"DROP DATABASE {url.database} WITH (FORCE)"))
+    engine.dispose()
+
+
+def test_nor_do_they_where_the_database_sorts_by_a_language(english_url: str) -> None:
+    with open_database(english_url) as database:
+        store = furnish(database)
+        names = [f"{letter}{number}" for number in range(10) for letter in "aAbBcC"]
+        store.add(*names)
+        over = threading.Event()
+
+        def work(_: int) -> None:
+            while not over.is_set():
+                if claim := store.claims.take([], limit=16, lease_s=LONG_S):
+                    store.score(claim)
+
+        def force(_: int) -> None:
+            for _ in range(30):
+                store.add(*names, force=True)
+
+        with ThreadPoolExecutor(6) as threads:
+            workers = [threads.submit(work, number) for number in range(3)]
+            try:
+                list(threads.map(force, range(3)))
+            finally:
+                over.set()
+            for worker in workers:
+                worker.result()  # a deadlock would be ServiceDown
 
 
 def test_settle_writes_the_verdict_and_what_was_seen(store: Store) -> None:
