@@ -1,4 +1,4 @@
-"""`.env.example` names every setting with its default, and nothing else."""
+"""`.env.example` names every setting with its default, and nothing else; `docker-compose.yml` passes every one on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from moderation.settings import PREFIX, Settings
 
-EXAMPLE = Path(__file__).parents[2] / ".env.example"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / ".env.example"
 
 
 def test_every_setting_stands_there_with_its_default() -> None:
@@ -17,3 +18,9 @@ def test_every_setting_stands_there_with_its_default() -> None:
     assert set(shown) == set(defaults)
     for name, value in shown.items():
         assert value.lower() == str(defaults[name]).lower() or float(value) == float(defaults[name]), name
+
+
+def test_compose_passes_every_setting_on() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    passed = set(re.findall(rf"^ +({PREFIX}\w+): ", compose, re.MULTILINE))
+    assert passed == {PREFIX + name.upper() for name in Settings.model_fields}
