@@ -120,4 +120,5 @@ class PromptMismatch(ConfigurationError):
     """A prompt does not fit the backbone it was to be used with (name, revision or vector sizes)."""
 
     def __init__(self, problem: str) -> None:
-        super().__init__("prompt", problem)
+        hint = "use one that was tuned on it (modctl prompt import FILE --activate), or correct MODERATION_BACKBONE"
+        super().__init__("prompt", problem, hint=hint)

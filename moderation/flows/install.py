@@ -25,10 +25,16 @@ class Installed:
 
 
 def install(database: Database, shipped_prompt: Path) -> Installed:
-    """Does what is missing; a second time does nothing. Raises ServiceDown."""
+    """Does what is missing; a second time does nothing. Raises ServiceDown.
+
+    A prompt that an older package shipped gives way to this one's, which alone fits the weights that came with it; one
+    that a person chose stays.
+    """
     before, after = schema.upgrade(database)
     Policies(database).ensure_default()
     prompts = Prompts(database)
     record = register(prompts, shipped_prompt.read_bytes(), name=SHIPPED_NAME)
-    activated = prompts.activate(record.prompt_id, only_first=True)
+    active = prompts.active(record.backbone)
+    vacant = active is None or active.name == SHIPPED_NAME
+    activated = vacant and prompts.activate(record.prompt_id, only_first=active is None)
     return Installed(before, after, record.prompt_id if activated else None)

@@ -15,7 +15,7 @@ URGENT_QUEUE = "scan.urgent"
 SCAN_QUEUE = "scan"
 SCAN_QUEUES = (URGENT_QUEUE, SCAN_QUEUE)
 
-# Longer than a batch takes; an unacknowledged bell rings again after it.
+# Longer than a batch usually takes. An unacknowledged bell rings again after it: in vain, if its rows are claimed.
 VISIBILITY_TIMEOUT_S = 120
 
 

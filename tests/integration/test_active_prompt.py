@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,4 +125,18 @@ def test_installing_twice_changes_nothing_and_keeps_a_persons_choice(sqlite_url:
     assert active is not None
     assert active.prompt_id == chosen.prompt_id
     assert len(prompts.list()) == 2
+    database.dispose()
+
+
+def test_what_an_older_package_shipped_gives_way_to_what_this_one_ships(sqlite_url: str, tmp_path: Path) -> None:
+    older = tmp_path / "older.safetensors"
+    older.write_bytes(PROMPT_FILE.read_bytes()[:-4] + struct.pack("<f", 0.25))
+    database = Database(sqlite_url)
+    before = install(database, older).activated
+    after = install(database, PROMPT_FILE).activated
+    assert after not in (None, before)
+    active = Prompts(database).active("miniature")
+    assert active is not None
+    assert active.prompt_id == after
+    assert install(database, PROMPT_FILE).activated is None
     database.dispose()

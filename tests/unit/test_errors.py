@@ -21,7 +21,12 @@ from moderation.errors import (
 EVERY = [
     (ConfigurationError("MODERATION_X", "is wrong", hint="try this"), "MODERATION_X: is wrong\n  try this", 2),
     (SchemaMismatch("0001", "0002", "is old"), "database schema: is old", 2),
-    (PromptMismatch("does not fit"), "prompt: does not fit", 2),
+    (
+        PromptMismatch("does not fit"),
+        "prompt: does not fit\n  use one that was tuned on it (modctl prompt import FILE --activate), "
+        "or correct MODERATION_BACKBONE",
+        2,
+    ),
     (ServiceDown("the broker", "refused", hint="start it"), "the broker does not answer: refused\n  start it", 3),
     (ImageRejected(RejectReason.TRUNCATED, "at byte 7"), "truncated: at byte 7", 1),
     (ImageRejected(RejectReason.NOT_FOUND), "not found", 1),
