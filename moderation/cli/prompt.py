@@ -85,7 +85,7 @@ def show(prompt_id: str, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", help="What to call it; the file's name if not given.")
 @click.option("--activate", is_flag=True, help="Make it the active prompt of its backbone.")
-@click.option("--no-check", is_flag=True, help="Do not load the backbone to see whether the prompt fits it.")
+@click.option("--no-check", is_flag=True, help="Do not check that the prompt fits the backbone.")
 @yes_option
 @json_option
 def import_(file: Path, name: str | None, activate: bool, no_check: bool, yes: bool, as_json: bool) -> None:
