@@ -31,6 +31,7 @@ from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from moderation.errors import ConfigurationError, ServiceDown
@@ -99,6 +100,8 @@ class Database:
                 with Session(bind=line, expire_on_commit=False) as session, session.begin():
                     session.connection()  # begins at once, so that a writer reads its clock under SQLite's lock
                     yield session
+        except NoConnectionFree as error:
+            raise ServiceDown("the SQL database", "all of this process's connections are in use") from error
         except (OperationalError, InterfaceError) as error:
             if not _is_outage(error):
                 raise

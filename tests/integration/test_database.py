@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from moderation import Moderation
@@ -82,6 +82,14 @@ def test_a_locked_sqlite_is_service_down(tmp_path: Path, monkeypatch: pytest.Mon
         assert session.execute(text("SELECT 1")).scalar_one() == 1
     for opened in (first, second):
         opened.dispose()
+
+
+def test_no_connection_free_is_service_down(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'busy.db'}")
+    database.engine = create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    with database.read(), pytest.raises(ServiceDown, match="connections are in use"), database.read():
+        pass
+    database.dispose()
 
 
 def test_defects_are_not_called_outages(store: Store) -> None:
