@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(64, ge=1, le=1024, description="images scored at once, at most")
     concurrency: int = Field(3, ge=1, le=64, description="batches under way in a worker, one of them on the device")
     fetch_threads: int = Field(16, ge=1, le=256, description="pictures fetched and decoded side by side in a worker")
-    fetch_timeout_s: float = Field(10.0, gt=0, le=600, description="longest wait for one picture")
+    fetch_timeout_s: float = Field(10.0, gt=0, le=600, description="longest wait for one picture over http(s)")
     lease_s: float = Field(30.0, ge=1, le=3600, description="a claim not renewed for so long is free for others")
     batch_timeout_s: float = Field(300.0, ge=1, description="a worker whose batch takes longer ends itself")
     sweep_interval_s: float = Field(2.0, ge=0.1, le=3600, description="how often a worker looks for rows left behind")

@@ -158,10 +158,10 @@ class Wiring:
 
     def close(self) -> None:
         """Closes what was opened."""
-        for name in ("bell", "raw_database"):
-            part = self.__dict__.pop(name, None)
-            if part is not None:
-                part.close() if name == "bell" else part.dispose()
+        for name in ("bell", "image_source", "raw_database"):
+            made = self.__dict__.pop(name, None)
+            if made is not None:
+                made.dispose() if name == "raw_database" else made.close()
 
     def _fetcher(self) -> Callable[[ImageId], Picture]:
         source = self.image_source

@@ -18,6 +18,7 @@ from moderation.flows.sweep import sweep
 from moderation.queue.bell import Bell
 from moderation.settings import Settings
 from moderation.storage.claims import Claims
+from moderation.storage.database import SERVICE
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Housekeeper:
         self._settings = settings
         self._exit = exit_process
         self._stopped = threading.Event()
+        self._expire_from = time.monotonic()
         # A thread each: a sweep that waits for an absent broker must not let the leases lapse, and a database that
         # keeps the renewal waiting must not blind the watchdog.
         self._threads = [
@@ -75,6 +77,8 @@ class Housekeeper:
                 work()
             except ServiceDown as error:
                 log.warning("housekeeping waits: %s", error)
+                if error.service == SERVICE:  # nobody could renew: a lease that ran out meanwhile tells of no crash
+                    self._expire_from = time.monotonic() + self._settings.lease_s
             except Exception:
                 log.exception("housekeeping failed; it goes on")
             self._stopped.wait(max(0.0, interval_s - (time.monotonic() - began)))
@@ -95,4 +99,5 @@ class Housekeeper:
             bell=self._bell,
             batch_size=self._settings.batch_size,
             ring_again_s=self._settings.ring_again_s,
+            expire=time.monotonic() >= self._expire_from,
         )

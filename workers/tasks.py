@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 from celery import Celery
 
 from moderation.domain.submission import ImageId
-from moderation.errors import ServiceDown
+from moderation.errors import ConfigurationError, ServiceDown
 from moderation.queue.app import SCAN
 from moderation.storage.submissions import chunks
 from workers.gpu import scanner
 
 log = logging.getLogger(__name__)
+
+# A person must act; until then the same bells ring again and again.
+PAUSE_S = 5.0
 
 
 def register(app: Celery) -> None:
@@ -31,3 +35,6 @@ def scan(image_ids: Sequence[str]) -> None:
             scanner().scan([ImageId(image_id) for image_id in part])
     except ServiceDown as error:
         log.error("%d images wait for the sweep: %s", len(image_ids), error)
+    except ConfigurationError as error:
+        log.critical("%d images were given back; nothing can be scored until this is mended: %s", len(image_ids), error)
+        time.sleep(PAUSE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -97,7 +98,9 @@ def _run(stack: ExitStack, *, keep: bool) -> tuple[DemoRun, list[str]]:
     if keep:
         hints = [f"The worker runs on as process {worker.pid} (log: {worker.log}); end it: {worker.how_to_stop}"]
         hints += [f"The broker runs on at {server.url}; end it: {server.how_to_stop}"] if server.private else []
-        hints += ["To use both: export " + " ".join(f"{name}={value}" for name, value in variables.items())]
+        hints += [
+            "To use both: export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+        ]
     return run, hints
 
 

@@ -103,6 +103,7 @@ def examine(wiring: Wiring) -> Iterator[Finding]:
         yield _guarded("images", lambda: _images(wiring))
         backbone = _guarded("backbone", lambda: _backbone(wiring))
         yield backbone
+        yield _device(wiring) if backbone.health is Health.OK else _skipped("device", "the backbone")
         ready = schema.health is Health.OK and backbone.health is Health.OK
         yield _guarded("prompt", lambda: _prompt(wiring)) if ready else _skipped("prompt", "schema and backbone")
     yield _disk(wiring)
@@ -183,9 +184,16 @@ def _images(wiring: Wiring) -> Finding:
 def _backbone(wiring: Wiring) -> Finding:
     began = time.monotonic()
     backbone = wiring.backbone
-    how = f"{backbone.device}, {str(backbone.dtype).removeprefix('torch.')}, {backbone.image_size} px"
-    seen = f"{backbone.name}, revision {(backbone.revision or 'unknown')[:12]}, on {how}"
+    seen = f"{backbone.name}, revision {(backbone.revision or 'unknown')[:12]}, {backbone.image_size} px"
     return Finding("backbone", Health.OK, f"{seen}, loaded in {time.monotonic() - began:.1f} s")
+
+
+def _device(wiring: Wiring) -> Finding:
+    backbone = wiring.backbone
+    seen = f"{backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
+    if backbone.device.type == "cpu":
+        return Finding("device", Health.OK, f"{seen}; right for the miniature, too slow for real weights")
+    return Finding("device", Health.OK, seen)
 
 
 def _prompt(wiring: Wiring) -> Finding:

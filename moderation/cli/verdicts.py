@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-from moderation.cli.shared import Since, json_option, local_time, parts, print_json, print_table
+from moderation.cli.shared import Since, json_option, local_time, parts, print_json, print_table, say
 
 
 @click.command()
@@ -32,7 +32,7 @@ def command(
     from moderation.errors import ImageFailed, UnknownImage
 
     with parts() as wiring:
-        known = None
+        known = submission = None
         if image_id is not None:
             try:
                 known = check_image_id(image_id)
@@ -41,8 +41,6 @@ def command(
             submission = wiring.submissions.get(known)
             if submission is None:
                 raise UnknownImage(image_id)
-            if submission.reason:
-                raise ImageFailed(image_id, submission.reason, submission.detail)
         found = wiring.verdicts.list(
             image_id=known,
             source=source,
@@ -50,6 +48,11 @@ def command(
             since=since,
             limit=None if everything else limit,
         )
+    if known is not None and submission is not None and submission.reason:
+        failure = ImageFailed(known, submission.reason, submission.detail)
+        if not found:
+            raise failure
+        say(f"The newest round failed: {failure}")
     if as_json:
         for verdict in found:
             print_json(verdict)

@@ -16,6 +16,7 @@ from moderation.storage.database import Database
 # The revision this code needs: the newest file in migrations/versions, as a test makes sure.
 HEAD = "0001"
 UPGRADE = "modctl db upgrade"
+_MIGRATION_LOCK = 0x53434D41  # any number no other application takes: "SCMA" in ASCII
 
 
 def current(database: Database) -> str | None:
@@ -68,6 +69,8 @@ def _migrate(database: Database, verb: object, revision: str) -> tuple[str | Non
     before = current(database)
     settings = config()
     with database.write() as session:
+        if not database.is_sqlite:  # one migration at a time; SQLite's write lock sees to that by itself
+            session.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
         settings.attributes["connection"] = session.connection()
         try:
             verb(settings, revision)  # type: ignore[operator]  # alembic's commands share no type

@@ -117,11 +117,11 @@ class PromptRow(Base):
     __tablename__ = "prompt"
 
     prompt_id: Mapped[str] = mapped_column(String(16), primary_key=True)
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(Text)
     blob: Mapped[bytes] = mapped_column(LargeBinary)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
-    backbone: Mapped[str] = mapped_column(String(300))
-    backbone_revision: Mapped[str] = mapped_column(String(64))
+    backbone: Mapped[str] = mapped_column(Text)
+    backbone_revision: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16))
     parent: Mapped[str | None] = mapped_column(ForeignKey("prompt.prompt_id"))
     question: Mapped[str] = mapped_column(Text)
@@ -151,7 +151,7 @@ class PolicyRow(Base):
     block_at: Mapped[float]
     audit_rate: Mapped[float]
     block_check_rate: Mapped[float]
-    author: Mapped[str] = mapped_column(String(200))
+    author: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     parent: Mapped[int | None] = mapped_column(ForeignKey("policy.policy_id"))
     created_at: Mapped[datetime]
@@ -173,7 +173,7 @@ class VerdictRow(Base):
     probability: Mapped[float]
     decision: Mapped[str] = mapped_column(String(8))
     image_sha256: Mapped[str] = mapped_column(String(64))
-    backbone: Mapped[str] = mapped_column(String(300))
+    backbone: Mapped[str] = mapped_column(Text)
     versions: Mapped[dict[str, Any]]
     latency_ms: Mapped[float]
     created_at: Mapped[datetime]

@@ -219,7 +219,7 @@ def test_doctor_finds_all_well(installed: None, broker_url: str, monkeypatch: py
     done = ok("doctor", "--json")
     assert healths(done) == {
         "variables": "ok", "SQL": "ok", "schema": "ok", "broker": "ok", "workers": "warning", "images": "ok",
-        "backbone": "ok", "prompt": "ok", "disk": "ok",
+        "backbone": "ok", "device": "ok", "prompt": "ok", "disk": "ok",
     }  # fmt: skip
     assert finding(done, "workers")["remedy"] == "start one: modctl worker"
     assert str(Path.cwd()) in finding(done, "images")["seen"]

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from moderation import embedded
 from moderation.domain.submission import State
 from moderation.embedded import Server
 from moderation.flows.gate import UnderWay
 from moderation.queue.app import create_app
 from moderation.queue.bell import Bell
 from moderation.settings import Settings, load_settings
-from tests.store import Store, ids
+from tests.store import Store, furnish, ids, open_database
 from workers.housekeeper import EXIT_HUNG, Housekeeper
 
 GENEROUS_S = 20.0
@@ -106,3 +107,19 @@ def test_a_lost_bell_is_rung_again(store: Store, broker_url: str) -> None:
     store.add("a")
     with keeping_house(store, broker_url, UnderWay()) as bell:
         assert eventually(lambda: sum(bell.depths().values()) == 1)
+
+
+def test_an_outage_of_sql_longer_than_a_lease_is_no_crash(private_postgres: Server, broker_url: str) -> None:
+    with open_database(embedded.fresh_database(private_postgres)) as database:
+        store = furnish(database)
+        store.add("mine")
+        under_way = UnderWay()
+        claim = store.take("mine", limit=1, lease_s=1.0)
+        with keeping_house(store, broker_url, under_way), under_way.holding(claim.token):
+            private_postgres.stop()
+            threading.Event().wait(2.5)  # longer than the lease
+            private_postgres.start()
+            threading.Event().wait(1.0)  # time for sweeps
+            assert store.row("mine").crashes == 0
+            assert store.score(claim) == []
+        assert store.states() == {"mine": State.DONE}
