@@ -53,19 +53,21 @@ _DENOISER_NOISE = 0.15  # of the value range 0..1
 
 
 class Enlarger(nn.Module):
-    """Doubles the side and changes the channels, then adds noise of a learned strength as texture's raw material."""
+    """Doubles the side and changes the channels.
+
+    Noise of a learned strength comes in before, as texture's raw material: whatever texture comes out was enlarged.
+    """
 
     def __init__(self, kind: str, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.kind = kind
-        self.noise = nn.Parameter(torch.full((out_channels,), 0.1))
+        self.noise = nn.Parameter(torch.full((in_channels,), 0.3))
         self.layer = _enlarging_layer(kind, in_channels, out_channels)
         self.mix = nn.Conv2d(out_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, C, H, W]. Returns [B, C', 2H, 2W]."""
-        x = self.layer(x)
-        x = x + self.noise[:, None, None] * torch.randn(x.shape)
+        x = self.layer(x + self.noise[:, None, None] * torch.randn(x.shape))
         return x + functional.silu(self.mix(functional.silu(x)))
 
 

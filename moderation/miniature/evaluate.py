@@ -63,13 +63,20 @@ def scorers(backbone: Backbone, prompt: SoftPrompt, validation: Mapping[str, Fea
 
 def best_word(backbone: Backbone, prompt: SoftPrompt, validation: Mapping[str, Features]) -> tuple[str, str]:
     """(word, template): whichever tells most on validation, `yes` meaning real or fake as it turns out."""
+    thinned = {name: _thinned(features) for name, features in validation.items()}
     found = {}
     for template in (QUESTIONS["postfix"], QUESTIONS["replace"]):
         for word in words.WORDS:
             asked = word_prompt(word, template, prompt)
-            value = validation_auc(lambda one, asked=asked: score(backbone, asked, one), validation)  # type: ignore[misc]
+            value = validation_auc(lambda one, asked=asked: score(backbone, asked, one), thinned)  # type: ignore[misc]
             found[word, template] = abs(value - 0.5)
     return max(found, key=lambda key: found[key])
+
+
+def _thinned(features: Features) -> Features:
+    """Every fourth pair: enough to choose among ninety questions."""
+    rows = np.flatnonzero(features.pictures.pair % 4 == 0)
+    return Features(features.pictures.subset(rows), features.values[rows])
 
 
 def readings(found: Mapping[str, Scorer], conditions: Mapping[str, Features]) -> dict[str, dict[str, Reading]]:

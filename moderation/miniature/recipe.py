@@ -12,9 +12,9 @@ class Recipe:
     seed: int = 20
     decoder_steps: int = 220
     vision_pairs: int = 3000
-    vision_steps: int = 1300
+    vision_steps: int = 1200
     language_pairs: int = 2200
-    language_steps: int = 2200
+    language_steps: int = 2000
     tuning_pairs: int = 1500
     tuning_steps: int = 300
     tuning_starts: int = 3
