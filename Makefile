@@ -53,7 +53,7 @@ format: $(STAMP)  ## put the code into the shape that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-miniature: $(STAMP)  ## train the embedded backbone again (up to an hour on two cores)
+miniature: $(STAMP)  ## train the embedded backbone again (under an hour on two cores; fails while a bar is missed)
 	$(BIN)/python -m moderation.miniature.build
 
 clean:  ## remove caches and build output
