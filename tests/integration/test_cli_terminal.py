@@ -41,7 +41,8 @@ def on_terminal(
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    environment.pop("NO_COLOR", None)
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):  # the terminal's own size counts
+        environment.pop(name, None)
     with (redirected or Path(os.devnull)).open("wb") as file:
         process = subprocess.Popen(
             [str(word) for word in command],
