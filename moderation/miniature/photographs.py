@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Split(StrEnum):
-    """Who may look. `FINAL` is read once, after everything else is decided."""
+    """Who may look. Nothing is chosen on `FINAL`; it is measured last."""
 
     PRETRAIN = "pretrain"
     TUNE = "tune"
