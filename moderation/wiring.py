@@ -129,15 +129,15 @@ class Wiring:
 
         return ActivePrompt(self.backbone, prompts, self._versions())
 
-    def prepare(self, data: bytes) -> Picture:
-        """A picture file's bytes, made ready for the detector. Raises ImageRejected."""
+    def prepare(self, data: bytes, native_crops: int = 0) -> Picture:
+        """A picture file's bytes, made ready for a detector that looks at so many crops. Raises ImageRejected."""
         from moderation.flows.scan import Picture
-        from moderation.images import decode, square
+        from moderation.images import decode, views_of
 
         image, facts = decode(
             data, max_pixels=self.settings.max_image_pixels, exif_orientation=self.settings.exif_orientation
         )
-        return Picture(facts, square(image, self.backbone.image_size))
+        return Picture(facts, views_of(image, self.backbone.image_size, native_crops))
 
     def scanner(self) -> Scanner:
         """All that a worker process needs to scan, the backbone loaded and its prompt checked."""

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from moderation.detector.backbone import Backbone, load_backbone
     from moderation.detector.calibration import Calibration
     from moderation.detector.checkpoint import OriginalCheckpoint, read_original
+    from moderation.detector.crops import Crops
     from moderation.detector.detector import Detector, Score
+    from moderation.detector.expert import ExpertWeights
     from moderation.detector.preprocess import STATISTICS_150K, STATISTICS_150K_LAMA, Normalisation, normalise
     from moderation.detector.prompt import PromptVectors, SoftPrompt
     from moderation.detector.question import MARKER, QUESTIONS
@@ -25,7 +27,9 @@ _HOME = {
     "Calibration": "calibration",
     "OriginalCheckpoint": "checkpoint",
     "read_original": "checkpoint",
+    "Crops": "crops",
     "Detector": "detector",
+    "ExpertWeights": "expert",
     "Score": "detector",
     "STATISTICS_150K": "preprocess",
     "STATISTICS_150K_LAMA": "preprocess",
@@ -48,7 +52,9 @@ __all__ = [
     "STATISTICS_150K_LAMA",
     "Backbone",
     "Calibration",
+    "Crops",
     "Detector",
+    "ExpertWeights",
     "Normalisation",
     "OriginalCheckpoint",
     "PromptVectors",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -24,8 +24,17 @@ class Score:
     probability: float
 
 
+class Views(Protocol):
+    """What there is to see of one picture, uint8 RGB: `whole` [S, S, 3], and `native` [K, S, S, 3] or None."""
+
+    @property
+    def whole(self) -> Any: ...
+    @property
+    def native(self) -> Any | None: ...
+
+
 class Detector:
-    """Scores uint8 pictures. Not locked: one call at a time per device."""
+    """Scores pictures. Not locked: one call at a time per device."""
 
     def __init__(self, backbone: Backbone, prompt: SoftPrompt) -> None:
         """Raises PromptMismatch when the prompt was not tuned on this backbone."""
@@ -37,16 +46,25 @@ class Detector:
         """Another prompt on the same backbone, which stays where it is. Raises PromptMismatch."""
         return Detector(self.backbone, prompt)
 
-    def score(self, pixels: Any) -> list[Score | ImageRejected]:
+    @property
+    def native_crops(self) -> int:
+        """How many native crops its pictures' views must hold; 0: none."""
+        return self.prompt.native_crops
+
+    def score(self, views: Sequence[Views], sources: Sequence[str] = ()) -> list[Score | ImageRejected]:
         """One item per image, in order.
 
-        pixels: uint8 [B, S, S, 3] (array or tensor), or a sequence of [S, S, 3], with S the backbone's `image_size`.
-        A batch too large for the device is halved; an image that does not fit alone, or whose margin is not finite,
-        is an ImageRejected in its place.
+        views: S is the backbone's `image_size`. sources: where each image came from, for a calibration that knows
+        sources; none given: nowhere in particular. A batch too large for the device is halved; an image that does not
+        fit alone, or whose margin is not finite, is an ImageRejected in its place.
         """
-        batch = stack(pixels, self.backbone.image_size)
+        batch = stack([view.whole for view in views], self.backbone.image_size)
         found = halving(self._margins, batch)
-        return [margin if isinstance(margin, ImageRejected) else self._score(margin) for margin in found]
+        named = sources or [""] * len(views)
+        return [
+            margin if isinstance(margin, ImageRejected) else self._score(margin, source)
+            for margin, source in zip(found, named, strict=True)
+        ]
 
     @torch.inference_mode()
     def _margins(self, pixels: torch.Tensor) -> list[float]:
@@ -54,10 +72,17 @@ class Detector:
         values: list[float] = margins(answer_logits(self.backbone, self._vectors, ready)).tolist()
         return values
 
-    def _score(self, margin: float) -> Score | ImageRejected:
+    def _score(self, margin: float, source: str) -> Score | ImageRejected:
         if not math.isfinite(margin):
             return ImageRejected(RejectReason.NOT_A_NUMBER, f"margin {margin}")
-        return Score(margin, self.prompt.calibration.probability(margin))
+        return Score(margin, self.prompt.calibration.probability(margin, source))
+
+
+def score_together(
+    detectors: Sequence[Detector], views: Sequence[Views], sources: Sequence[str] = ()
+) -> list[list[Score | ImageRejected]]:
+    """One list a detector, each as its `score` gives it."""
+    return [detector.score(views, sources) for detector in detectors]
 
 
 def halving(work: Callable[[torch.Tensor], Sequence[float]], batch: torch.Tensor) -> list[float | ImageRejected]:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from moderation.detector import Backbone, Detector, Score, SoftPrompt
 from moderation.domain.claim import ScoredBy
 from moderation.domain.prompt import PromptId, PromptRecord
 from moderation.errors import ConfigurationError, ImageRejected
+from moderation.images import Views
 from moderation.storage.prompts import Prompts
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +24,14 @@ class ActiveScorer:
     detector: Detector
     by: ScoredBy
 
-    def score(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[Score | ImageRejected]:
-        """pixels: uint8 [S, S, 3] each. One result a picture, in order."""
-        return self.detector.score(pixels)
+    @property
+    def native_crops(self) -> int:
+        """How many native crops of each picture it looks at."""
+        return self.detector.native_crops
+
+    def score(self, views: Sequence[Views], sources: Sequence[str]) -> Sequence[Score | ImageRejected]:
+        """One result a picture, in order."""
+        return self.detector.score(views, sources)
 
 
 class ActivePrompt:
@@ -70,8 +70,11 @@ class ActivePrompt:
 
     def _load(self, record: PromptRecord) -> ActiveScorer:
         prompt = SoftPrompt.from_bytes(self._prompts.blob(record.prompt_id), sha256=record.sha256)
-        calibration = f"platt {prompt.calibration.scale:.9g} {prompt.calibration.bias:.9g}"
-        versions = {**self._versions, "backbone_revision": self._backbone.revision, "calibration": calibration}
+        versions = {
+            **self._versions,
+            "backbone_revision": self._backbone.revision,
+            "calibration": prompt.calibration.described,
+        }
         return ActiveScorer(
             detector=Detector(self._backbone, prompt),
             by=ScoredBy(PromptId(record.prompt_id), self._backbone.name, versions),

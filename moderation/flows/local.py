@@ -40,7 +40,7 @@ def scan_paths(
     rest = iter(paths)
     while batch := list(islice(rest, batch_size)):
         read = list(readers.map(lambda path: _read(path, prepare), batch))
-        scores = iter(detector.score([item.pixels for item in read if isinstance(item, Picture)]))
+        scores = iter(detector.score([item.views for item in read if isinstance(item, Picture)]))
         for path, item in zip(batch, read, strict=True):
             result = next(scores) if isinstance(item, Picture) else item
             if isinstance(result, ImageRejected):

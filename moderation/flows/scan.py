@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -24,12 +24,9 @@ from moderation.domain.submission import ImageId, retry_delay_s
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
 from moderation.flows.batch import BatchReport, log_batch
 from moderation.flows.gate import Gate, UnderWay
+from moderation.images import Views
 from moderation.storage.claims import Claims
 from moderation.storage.policies import Policies, for_sources
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -39,10 +36,10 @@ PATIENCE_S = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture ready for the detector. pixels: uint8 [S, S, 3], RGB, resized and cropped."""
+    """A picture ready for the detector."""
 
     facts: ImageFacts
-    pixels: NDArray[np.uint8]
+    views: Views
 
 
 class Score(Protocol):
@@ -59,7 +56,12 @@ class Scorer(Protocol):
 
     @property
     def by(self) -> ScoredBy: ...
-    def score(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[Score | ImageRejected]:
+    @property
+    def native_crops(self) -> int:
+        """How many native crops of each picture it looks at."""
+        ...
+
+    def score(self, views: Sequence[Views], sources: Sequence[str]) -> Sequence[Score | ImageRejected]:
         """One result a picture, in order."""
         ...
 
@@ -128,7 +130,9 @@ class Scanner:
             with self.device:
                 started = time.monotonic()
                 scorer = self.scorer()
-                results = scorer.score([picture.pixels for _, picture in pictures])
+                results = scorer.score(
+                    [picture.views for _, picture in pictures], [image.source for image, _ in pictures]
+                )
                 ended = time.monotonic()
             by = scorer.by
             outcomes += self._decide(claim, pictures, results, ended - began)

@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from moderation.images.decoding import decode
     from moderation.images.resize import square
     from moderation.images.source import ImageSource, open_source
+    from moderation.images.views import Views, views_of
 
-_HOME = {"decode": "decoding", "ImageSource": "source", "open_source": "source", "square": "resize"}
+_HOME = {
+    "decode": "decoding",
+    "ImageSource": "source",
+    "open_source": "source",
+    "square": "resize",
+    "Views": "views",
+    "views_of": "views",
+}
 
-__all__ = ["ImageSource", "decode", "open_source", "square"]
+__all__ = ["ImageSource", "Views", "decode", "open_source", "square", "views_of"]
 
 
 def __getattr__(name: str) -> Any:

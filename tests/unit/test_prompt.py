@@ -118,7 +118,7 @@ def test_metadata_must_be_plain_json() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"format": 2}, "format 2; this version reads 1"),
+        ({"format": 3}, "format 3; this version reads 1, 2"),
         ({"position": "middle"}, "position 'middle'"),
         ({"position": ...}, "lacks 'position'"),
         ({"backbone": ...}, "lacks 'backbone'"),
