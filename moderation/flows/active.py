@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
 from moderation.detector import Backbone, Detector, Score, SoftPrompt
 from moderation.domain.claim import ScoredBy
 from moderation.domain.prompt import PromptId, PromptRecord
