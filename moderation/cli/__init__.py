@@ -22,11 +22,13 @@ COMMANDS = {
     "db": "The database: create or upgrade its tables, check them.",
     "demo": "Show the whole main job on the sample pictures.",
     "doctor": "Check settings, services, backbone and prompt; say what to do.",
-    "prompt": "The tuned pseudo-words: list, show, import.",
+    "eval": "How good prompts are on labelled pictures: figures, robustness, report.",
+    "prompt": "The tuned pseudo-words: list, show, calibrate, import, export.",
     "queue": "The queue: what waits, and ring for what was left behind.",
     "scan": "Score pictures here and now, without queue or database.",
     "status": "Where the submitted images stand, and what failed.",
     "submit": "Ask for verdicts on images.",
+    "tune": "Tune a pseudo-word on labelled pictures.",
     "threshold": "From which probability people look, and pictures are blocked.",
     "verdicts": "The verdicts so far.",
     "worker": "Run a worker that scores what was submitted.",
@@ -34,8 +36,10 @@ COMMANDS = {
 
 
 INSTALL_SCORING = "pip install 'antifake-moderation[worker]'"
-# What the `worker` extra brings; the rest of modctl works without it.
+INSTALL_TRAINING = "pip install 'antifake-moderation[train]'"
+# What the extras bring; the rest of modctl works without them.
 _SCORING = frozenset({"numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"})
+_TRAINING = frozenset({"jinja2", "matplotlib", "peft", "pyarrow", "scipy", "sklearn"})
 
 
 class Lazy(click.Group):
@@ -75,9 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ModerationError as error:
         _fail(error)
     except ModuleNotFoundError as error:
-        if error.name not in _SCORING:
+        package = (error.name or "").partition(".")[0]
+        if package in _SCORING:
+            _fail(no_scoring(package))
+        if package not in _TRAINING:
             raise
-        _fail(no_scoring(error.name))
+        _fail(no_training(package))
     sys.exit()  # not reached: click ends the process itself
 
 
@@ -85,6 +92,15 @@ def no_scoring(package: str) -> ConfigurationError:
     """The error where a command has to score and the packages for it are not installed."""
     return ConfigurationError(
         "installation", f"{package} is missing, so this machine can't score", hint=f"install it: {INSTALL_SCORING}"
+    )
+
+
+def no_training(package: str) -> ConfigurationError:
+    """The error where a command tunes or measures and the packages for it are not installed."""
+    return ConfigurationError(
+        "installation",
+        f"{package} is missing, so this machine can't tune or measure",
+        hint=f"install it: {INSTALL_TRAINING}",
     )
 
 
