@@ -6,7 +6,6 @@ local texture energy besides pixel error: generators trained to look sharp are, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from moderation.miniature.enlarger import Enlarger
 from moderation.miniature.photographs import Split
 
 
@@ -28,7 +28,11 @@ class Family:
     texture: float  # weight of the texture term; 0 gives the blur of a plain autoencoder
     latent: int = 6
     levels: int = 0  # > 0: latents rounded to so many levels (finite scalar quantisation, arXiv 2309.15505)
+    codes: int = 0  # > 0: latents replaced by the nearest of so many learned ones
     is_denoiser: bool = False  # a one-step U-Net denoiser: noise in, skips across
+    noise: float = 0.15  # that a denoiser gets, of the value range 0..1
+    passes: int = 1  # how often it is applied to what it made
+    depth: int = 0  # layers at full size, after all enlarging
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -41,34 +45,19 @@ FAMILIES: tuple[Family, ...] = (
     Family("tconv4", Split.TUNE, "tconv4", 2, texture=0.3),
     Family("shuffle", Split.TUNE, "shuffle", 2, texture=0.3),
     Family("nearest", Split.TUNE, "nearest", 2, texture=0.3),
+    Family("reassembly", Split.VALIDATION, "reassembly", 2, texture=0.3, codes=128),
+    Family("skip6", Split.VALIDATION, "tconv6", 2, texture=0.3, is_denoiser=True, noise=0.08),
+    Family("refiner", Split.VALIDATION, "none", 0, texture=0.3, is_denoiser=True, noise=0.1, depth=3),
     Family("tconv3", Split.TEST, "tconv3", 2, texture=0.3),
     Family("bilinear", Split.TEST, "bilinear", 2, texture=0.3),
     Family("fsq8", Split.TEST, "nearest", 3, texture=0.3, latent=12, levels=9),
     Family("unet", Split.TEST, "nearest", 2, texture=0.3, is_denoiser=True),
+    Family("code8", Split.FINAL, "tconv7", 3, texture=0.3, latent=12, codes=64),
+    Family("twostep", Split.FINAL, "gated", 2, texture=0.3, is_denoiser=True, noise=0.2, passes=2),
 )
 
 _DOWN_WIDTHS = (16, 32, 48)
 _UP_WIDTHS = (16, 24, 40)
-_DENOISER_NOISE = 0.15  # of the value range 0..1
-
-
-class Enlarger(nn.Module):
-    """Doubles the side and changes the channels.
-
-    Noise of a learned strength comes in before, as texture's raw material: whatever texture comes out was enlarged.
-    """
-
-    def __init__(self, kind: str, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.kind = kind
-        self.noise = nn.Parameter(torch.full((in_channels,), 0.3))
-        self.layer = _enlarging_layer(kind, in_channels, out_channels)
-        self.mix = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [B, C, H, W]. Returns [B, C', 2H, 2W]."""
-        x = self.layer(x + self.noise[:, None, None] * torch.randn(x.shape))
-        return x + functional.silu(self.mix(functional.silu(x)))
 
 
 class Autoencoder(nn.Module):
@@ -85,12 +74,19 @@ class Autoencoder(nn.Module):
         self.up = nn.ModuleList(Enlarger(family.enlarger, a, b) for a, b in pairwise(ups))
         self.skip = nn.ModuleList(nn.Conv2d(width, ups[i], 1) for i, width in enumerate(reversed(widths[1:])))
         self.to_pixels = nn.Conv2d(ups[-1], 3, 3, padding=1)
+        self.refine = nn.ModuleList(nn.Conv2d(ups[-1], ups[-1], 3, padding=1) for _ in range(family.depth))
+        if family.codes:
+            self.codes = nn.Parameter(torch.randn(family.codes, family.latent))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Reconstructs: coarse colours plus learned detail. A denoiser first adds the noise that it takes away."""
-        x = pixels * 2 - 1
+        for _ in range(self.family.passes):
+            pixels = self._made(pixels * 2 - 1)
+        return pixels
+
+    def _made(self, x: Tensor) -> Tensor:
         if self.family.is_denoiser:
-            x = x + 2 * _DENOISER_NOISE * torch.randn(x.shape)
+            x = x + 2 * self.family.noise * torch.randn(x.shape)
         coarse = functional.avg_pool2d(x, 2**self.family.stages)
         sides = []
         for layer in self.down:
@@ -99,15 +95,27 @@ class Autoencoder(nn.Module):
         x = self.from_latent(self._quantised(self.to_latent(x)))
         for skip, layer, side in zip(self.skip, self.up, reversed(sides), strict=True):
             x = layer(x + skip(side) if self.family.is_denoiser else functional.silu(x))
+        for layer in self.refine:
+            x = x + layer(functional.silu(x))
         coarse = functional.interpolate(coarse, scale_factor=2**self.family.stages, mode="bicubic")
         made: Tensor = (self.to_pixels(x) + coarse) / 2 + 0.5
         return made.clamp(0, 1)
 
     def _quantised(self, latent: Tensor) -> Tensor:
+        if self.family.codes:
+            return self._nearest_codes(latent)
         if self.family.levels == 0:
             return latent
         scaled = torch.tanh(latent) * (self.family.levels - 1) / 2
         return scaled + (scaled.round() - scaled).detach()
+
+    def _nearest_codes(self, latent: Tensor) -> Tensor:
+        """Each latent's nearest code; gradients flow as if it were the mean that nearness weighs."""
+        vectors = latent.movedim(1, -1)
+        distances = (vectors[..., None, :] - self.codes).square().sum(dim=-1)
+        soft = (-distances).softmax(dim=-1) @ self.codes
+        hard = self.codes[distances.argmin(dim=-1)]
+        return (soft + (hard - soft).detach()).movedim(-1, 1)
 
 
 def of_split(split: Split) -> tuple[Family, ...]:
@@ -141,39 +149,3 @@ def _log_energy(pixels: Tensor) -> Tensor:
     """Log of the mean absolute Laplacian in 8 px windows, [B, 3, H', W']."""
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).expand(3, 1, 3, 3)
     return torch.log(functional.avg_pool2d(functional.conv2d(pixels, kernel, groups=3).abs(), 8, stride=4) + 0.01)
-
-
-class _Zeros(nn.Module):
-    """Zeros between the pixels; the convolution that follows fills them in."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = x.new_zeros(*x.shape[:2], x.shape[2] * 2, x.shape[3] * 2)
-        out[..., ::2, ::2] = x
-        return out
-
-
-class _Haar(nn.Module):
-    """The inverse of a one-level Haar transform: [B, 4C, H, W] -> [B, C, 2H, 2W]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        low, across, down, both = x.chunk(4, dim=1)
-        corners = (low + across + down + both, low - across + down - both,
-                   low + across - down - both, low - across - down + both)  # fmt: skip
-        return functional.pixel_shuffle(torch.stack(corners, dim=2).flatten(1, 2) / 2, 2)
-
-
-def _enlarging_layer(kind: str, a: int, b: int) -> nn.Module:
-    """a channels to b at twice the side. Raises KeyError for an unknown kind."""
-    known: dict[str, Callable[[], nn.Module]] = {
-        "tconv2": lambda: nn.ConvTranspose2d(a, b, 2, stride=2),
-        "tconv3": lambda: nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1),
-        "tconv4": lambda: nn.ConvTranspose2d(a, b, 4, stride=2, padding=1),
-        "tconv5": lambda: nn.ConvTranspose2d(a, b, 5, stride=2, padding=2, output_padding=1),
-        "shuffle": lambda: nn.Sequential(nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2)),
-        "haar": lambda: nn.Sequential(nn.Conv2d(a, 4 * b, 3, padding=1), _Haar()),
-        "zeros": lambda: nn.Sequential(_Zeros(), nn.Conv2d(a, b, 3, padding=1)),
-        "nearest": lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, padding=1)),
-        "bilinear": lambda: nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(a, b, 3, padding=1)),
-        "bicubic": lambda: nn.Sequential(nn.Upsample(scale_factor=2, mode="bicubic"), nn.Conv2d(a, b, 3, padding=1)),
-    }
-    return known[kind]()

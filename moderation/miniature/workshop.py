@@ -6,9 +6,12 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save
 
 from moderation.miniature import decoders, photographs
 from moderation.miniature.condition import make_conditions
@@ -32,8 +35,7 @@ def workers() -> Iterator[ProcessPoolExecutor]:
 
 def train_decoders(steps: int, seed: int, say: Callable[[str], None]) -> dict[str, Autoencoder]:
     """A decoder a family, all trained on pre-training photographs and drawings."""
-    crops = cut(Split.PRETRAIN, _BANK, _BANK_SIDE, drawn_share=0.3, seed=seed)
-    bank = np.stack([crop.pixels for crop in crops])
+    bank = _bank(seed)
     with workers() as pool:
         jobs = [pool.submit(_train, family, bank, steps, seed) for family in decoders.FAMILIES]
         found = {}
@@ -41,6 +43,17 @@ def train_decoders(steps: int, seed: int, say: Callable[[str], None]) -> dict[st
             found[family.name] = restored(family, job.result())
             say(f"decoders: {family.name} trained")
     return found
+
+
+def kept_decoder(family: Family, steps: int, seed: int, folder: Path, say: Callable[[str], None]) -> Autoencoder:
+    """The family's decoder from `folder`; trained as `train_decoders` does and put there if the folder lacks it."""
+    path = folder / f"{family.name}-steps{steps}-seed{seed}.safetensors"
+    if not path.exists():
+        state = _train(family, _bank(seed), steps, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(save({name: np.ascontiguousarray(values) for name, values in sorted(state.items())}))
+        say(f"decoders: {family.name} trained")
+    return restored(family, load_file(path))
 
 
 def restored(family: Family, state: Mapping[str, np.ndarray]) -> Autoencoder:
@@ -89,6 +102,13 @@ def cut(split: Split, count: int, side: int, drawn_share: float, seed: int) -> l
     rng = np.random.default_rng(seed)
     cutter = Cutter(photographs.of_split(split), side)
     return [draw_crop(side, rng) if rng.random() < drawn_share else cutter.crop(rng) for _ in range(count)]
+
+
+@lru_cache(maxsize=1)
+def _bank(seed: int) -> Pixels:
+    """uint8 [N, H, W, 3]: what decoders learn from."""
+    crops = cut(Split.PRETRAIN, _BANK, _BANK_SIDE, drawn_share=0.3, seed=seed)
+    return np.stack([crop.pixels for crop in crops])
 
 
 def _train(family: Family, bank: np.ndarray, steps: int, seed: int) -> dict[str, np.ndarray]:
