@@ -86,12 +86,9 @@ class Ranked:
     """
 
     def __init__(
-        self,
-        is_fake: NDArray[np.bool_],
-        probability: NDArray[np.float64],
-        margin: NDArray[np.float64],
-        threshold: float,
+        self, is_fake: NDArray[np.bool_], p: NDArray[np.float64], margin: NDArray[np.float64], threshold: float
     ) -> None:
+        """All [N] and finite. p: P(fake); from `threshold` on a picture is called fake."""
         self.order = np.lexsort((margin, p))[::-1]  # most fake first
         sorted_p, sorted_m = p[self.order], margin[self.order]
         self._fake = is_fake[self.order].astype(np.float64)
