@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,13 +31,14 @@ from moderation.domain.submission import ImageId
 from moderation.flows.install import install
 from moderation.flows.scan import Picture, Scanner
 from moderation.flows.submit import submit
+from moderation.images import Views
 from moderation.miniature import PROMPT_FILE
 from moderation.settings import load_settings
 from moderation.wiring import Wiring
 
 BATCH = 64
 THREADS = 3
-PICTURE = Picture(ImageFacts("0" * 64, 128, 128, "JPEG", 4096), np.zeros((1, 1, 3), np.uint8))
+PICTURE = Picture(ImageFacts("0" * 64, 128, 128, "JPEG", 4096), Views(np.zeros((1, 1, 3), np.uint8)))
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,13 @@ class FreeScore:
 class FreeScorer:
     """A device that answers at once."""
 
+    native_crops = 0
+
     def __init__(self, by: ScoredBy) -> None:
         self.by = by
 
-    def score(self, pixels: Sequence[Any]) -> list[FreeScore]:
-        return [FreeScore()] * len(pixels)
+    def score(self, views: Sequence[Views], sources: Sequence[str]) -> list[FreeScore]:
+        return [FreeScore()] * len(views)
 
 
 def measure(database_url: str, broker_url: str, images: int) -> dict[str, float]:

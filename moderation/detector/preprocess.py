@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 Triple = tuple[float, float, float]
@@ -38,7 +39,7 @@ def stack(pixels: Any, size: int) -> torch.Tensor:
     if isinstance(pixels, torch.Tensor):
         batch = pixels
     elif isinstance(pixels, Sequence):
-        batch = torch.stack([torch.as_tensor(item) for item in pixels]) if pixels else torch.empty(0, dtype=torch.uint8)
+        batch = torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, dtype=torch.uint8)
     else:
         batch = torch.as_tensor(pixels)
     if not len(batch):

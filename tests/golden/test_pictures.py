@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from moderation.detector import Detector, Score, normalise
-from moderation.images import decode, square
+from moderation.images import decode, square, views_of
 from moderation.images.resize import resize_shorter, resized_size
 from tests.golden.sets import GoldenSet, golden_sets, name_of
 
@@ -120,7 +120,7 @@ def test_end_to_end(golden: GoldenSet, path: Path) -> None:
         backbone = golden.backbone(letter)
         assert backbone.image_size == run["image_size"]
         prompt = golden.prompt(letter, run["prompt"], normalisation=golden.normalisation())
-        (score,) = Detector(backbone, prompt).score([square(_rgb(path), backbone.image_size)])
+        (score,) = Detector(backbone, prompt).score([views_of(_rgb(path), backbone.image_size)])
         assert isinstance(score, Score)
         assert ("Fake" if score.margin > 0 else "Real") == run["verdict"]
         if _decodes_alike(golden, path):

@@ -17,6 +17,7 @@ from moderation.errors import ConfigurationError, PromptMismatch
 from moderation.flows.active import ActivePrompt, ActiveScorer
 from moderation.flows.install import install
 from moderation.flows.prompt import register
+from moderation.images import Views
 from moderation.miniature import PROMPT_FILE
 from moderation.storage.database import Database
 from moderation.storage.prompts import Prompts
@@ -60,7 +61,7 @@ def shifted() -> SoftPrompt:
 def probability(scorer: ActiveScorer, backbone: Backbone) -> float:
     grey = np.full((backbone.image_size, backbone.image_size, 3), 128, dtype=np.uint8)
     grey[:, ::2] = 30
-    (score,) = scorer.score([grey])
+    (score,) = scorer.score([Views(grey)], [""])
     assert isinstance(score, Score)
     return score.probability
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +20,10 @@ from moderation.domain.verdict import Decision
 from moderation.embedded import Server
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
 from moderation.flows.scan import Picture, Scanner
+from moderation.images import Views
 from moderation.storage.tables import PolicyRow
 from tests.store import FACTS, LONG_S, Store, furnish, ids, numbered, open_database
 from workers import tasks
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Long enough for a slow machine; only a failing test waits so long.
 GENEROUS_S = 30.0
@@ -45,18 +43,20 @@ class FakeScorer:
     """The probability is the first pixel in percent. `before` runs while the device is held."""
 
     by: ScoredBy
+    native_crops: int = 0
     before: Callable[[], None] = lambda: None
     batches: list[int] = field(default_factory=list)
     inside: int = 0
     most_inside: int = 0
 
-    def score(self, pixels: Sequence[NDArray[np.uint8]]) -> list[Told | ImageRejected]:
+    def score(self, views: Sequence[Views], sources: Sequence[str]) -> list[Told | ImageRejected]:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
-        self.batches.append(len(pixels))
+        assert len(sources) == len(views)
+        self.batches.append(len(views))
         try:
             self.before()
-            values = [int(picture[0, 0, 0]) for picture in pixels]
+            values = [int(view.whole[0, 0, 0]) for view in views]
             if POISON in values:
                 raise RuntimeError("the device hates this picture")
             return [Told(-value / 10, value / 100) if value else _unscored() for value in values]
@@ -82,7 +82,7 @@ class FakeSource:
         found = self.pictures.get(image_id, 10)
         if isinstance(found, Exception):
             raise found
-        return Picture(FACTS, np.full((4, 4, 3), found, np.uint8))
+        return Picture(FACTS, Views(np.full((4, 4, 3), found, np.uint8)))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import InstructBlipForConditionalGeneration
 
 from moderation.detector import Detector, Score, SoftPrompt, load_backbone
+from moderation.images import Views
 from moderation.miniature import PROMPT_FILE, RESULTS_FILE, SAMPLES_DIR, WEIGHTS_DIR, samples
 from moderation.miniature.measure import auc
 from moderation.miniature.photographs import PHOTOGRAPHS, Split
@@ -26,8 +27,8 @@ def detector() -> Detector:
 
 def sample_margins(found: Detector) -> tuple[np.ndarray, np.ndarray]:
     """(margins, whether fake) of every sample picture."""
-    pixels = [np.asarray(Image.open(sample.path).convert("RGB")) for sample in samples()]
-    scores = found.score(np.stack(pixels))
+    views = [Views(np.asarray(Image.open(sample.path).convert("RGB"))) for sample in samples()]
+    scores = found.score(views)
     assert all(isinstance(score, Score) for score in scores)
     margins = np.array([score.margin for score in scores if isinstance(score, Score)])
     return margins, np.array([sample.truth == "fake" for sample in samples()])
