@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from moderation.evaluation import degradation as by
+from moderation.evaluation.scores import ScoreTable
 
 BASELINE = ""  # the condition's name for pictures as they are
 Apply = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -90,23 +90,6 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType({condition.name: conditio
 """Every condition by name, in the order in which tables and plots show them."""
 
 
-class Scores(Protocol):
-    """The columns of a ScoreTable that robustness needs. A picture that could not be scored has a NaN probability."""
-
-    @property
-    def candidate(self) -> NDArray[np.str_]: ...
-    @property
-    def condition(self) -> NDArray[np.str_]: ...
-    @property
-    def path(self) -> NDArray[np.str_]: ...
-    @property
-    def is_fake(self) -> NDArray[np.bool_]: ...
-    @property
-    def margin(self) -> NDArray[np.float64]: ...
-    @property
-    def probability(self) -> NDArray[np.float64]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class RobustnessRow:
     """One candidate under one condition. `flip_rate`: the share of pictures, of those also scored as they are, whose
@@ -123,15 +106,14 @@ class RobustnessRow:
     flip_rate: float | None
 
 
-def robustness_table(table: Scores, threshold: float | Mapping[str, float]) -> list[RobustnessRow]:
+def robustness_table(table: ScoreTable, threshold: float | Mapping[str, float]) -> list[RobustnessRow]:
     """A row per candidate and condition that was scored, the pictures as they are first.
 
     threshold: the frozen one, P(fake) >= it is called fake; or one for each candidate.
     """
-    scored = np.isfinite(table.probability)
     rows: list[RobustnessRow] = []
     for candidate in dict.fromkeys(table.candidate.tolist()):
-        mine = scored & (table.candidate == candidate)
+        mine = table.is_scored & (table.candidate == candidate)
         limit = threshold[candidate] if isinstance(threshold, Mapping) else threshold
         before = np.flatnonzero(mine & (table.condition == BASELINE))
         before = before[np.argsort(table.path[before], kind="stable")]
@@ -141,7 +123,7 @@ def robustness_table(table: Scores, threshold: float | Mapping[str, float]) -> l
 
 
 def _row(
-    table: Scores, candidate: str, name: str, inside: NDArray[np.bool_], before: NDArray[np.intp], limit: float
+    table: ScoreTable, candidate: str, name: str, inside: NDArray[np.bool_], before: NDArray[np.intp], limit: float
 ) -> RobustnessRow:
     now = np.flatnonzero(inside)
     is_fake, probability = table.is_fake[now], table.probability[now]
@@ -160,7 +142,7 @@ def _row(
     )
 
 
-def _flips(table: Scores, now: NDArray[np.intp], before: NDArray[np.intp], limit: float) -> float | None:
+def _flips(table: ScoreTable, now: NDArray[np.intp], before: NDArray[np.intp], limit: float) -> float | None:
     """before: sorted by path."""
     if not len(before):
         return None

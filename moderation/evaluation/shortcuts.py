@@ -42,11 +42,7 @@ class Shortcut:
     fakes_have_more: bool  # of it; for a category always True, since its value is its rate of fakes
     n_real: int
     n_fake: int
-
-    @property
-    def is_flagged(self) -> bool:
-        """Whether it tells more than a fair data set may."""
-        return self.auc is not None and self.auc > FLAG_ABOVE
+    is_flagged: bool  # it tells more than a fair data set may
 
 
 def audit(
@@ -106,13 +102,14 @@ def _scope(
 def _shortcut(feature: str, meaning: str, name: str, aucs: Values, truth: Flags) -> Shortcut:
     counts = {"n_real": int((~truth).sum()), "n_fake": int(truth.sum())}
     if not np.isfinite(aucs[0]):
-        return Shortcut(feature, meaning, name, None, None, None, True, **counts)
+        return Shortcut(feature, meaning, name, None, None, None, True, **counts, is_flagged=False)
     # A category's value is a rate of fakes that other pictures gave: turned round, it would reward noise.
     is_up = feature in CATEGORICAL or aucs[0] >= 0.5
     turned = aucs if is_up else 1 - aucs
     drawn = turned[1:][np.isfinite(turned[1:])]  # a resample may hold one class only
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist() if len(drawn) else (None, None)
-    return Shortcut(feature, meaning, name, max(float(turned[0]), 0.5), low, high, bool(is_up), **counts)
+    auc = max(float(turned[0]), 0.5)
+    return Shortcut(feature, meaning, name, auc, low, high, bool(is_up), **counts, is_flagged=auc > FLAG_ABOVE)
 
 
 def _aucs(values: Values, truth: Flags, weights: Weights) -> Values:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from moderation.evaluation import degradation
 from moderation.evaluation.robustness import BASELINE, CONDITIONS, robustness_table
+from moderation.evaluation.scores import ScoreRow, ScoreTable
 from moderation.miniature import samples
 
 HASH = hashlib.sha256(b"a picture").hexdigest()
@@ -118,20 +117,11 @@ def test_metadata_is_stripped() -> None:
     assert "icc_profile" not in degradation.lossless(image).info
 
 
-@dataclass
-class Table:
-    candidate: NDArray[np.str_]
-    condition: NDArray[np.str_]
-    path: NDArray[np.str_]
-    is_fake: NDArray[np.bool_]
-    margin: NDArray[np.float64]
-    probability: NDArray[np.float64]
-
-
-def table(*rows: tuple[str, str, str, bool, float]) -> Table:
-    candidate, condition, path, is_fake, probability = zip(*rows, strict=True)
-    p = np.array(probability)
-    return Table(np.array(candidate), np.array(condition), np.array(path), np.array(is_fake), p - 0.5, p)
+def table(*rows: tuple[str, str, str, bool, float]) -> ScoreTable:
+    return ScoreTable.of(
+        ScoreRow(candidate, condition, "", path, is_fake, "", "", "", p - 0.5, p, "", "" if p == p else "truncated")  # noqa: PLR0124 - NaN
+        for candidate, condition, path, is_fake, p in rows
+    )
 
 
 def test_a_verdict_flips_when_the_same_picture_changes_sides() -> None:
