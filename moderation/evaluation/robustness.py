@@ -109,12 +109,16 @@ class RobustnessRow:
 def robustness_table(table: ScoreTable, threshold: float | Mapping[str, float]) -> list[RobustnessRow]:
     """A row per candidate and condition that was scored, the pictures as they are first.
 
+    Where conditions were applied to some pictures only, the first row is of these alone, so that rows can be compared.
     threshold: the frozen one, P(fake) >= it is called fake; or one for each candidate.
     """
     rows: list[RobustnessRow] = []
     for candidate in dict.fromkeys(table.candidate.tolist()):
         mine = table.is_scored & (table.candidate == candidate)
         limit = threshold[candidate] if isinstance(threshold, Mapping) else threshold
+        degraded = set(table.path[mine & (table.condition != BASELINE)].tolist())
+        if degraded:
+            mine &= np.array([path in degraded for path in table.path.tolist()])
         before = np.flatnonzero(mine & (table.condition == BASELINE))
         before = before[np.argsort(table.path[before], kind="stable")]
         asked = [name for name in (BASELINE, *CONDITIONS) if (mine & (table.condition == name)).any()]

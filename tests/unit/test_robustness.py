@@ -152,6 +152,18 @@ def test_a_verdict_flips_when_the_same_picture_changes_sides() -> None:
     assert (lone.flip_rate, lone.accuracy_fake, lone.balanced_accuracy, lone.auc) == (1.0, 0.0, None, None)
 
 
+def test_pictures_that_were_never_degraded_are_in_no_row() -> None:
+    rows = robustness_table(
+        table(
+            ("a", BASELINE, "b.png", True, 0.9),
+            ("a", BASELINE, "c.png", True, 0.1),
+            ("a", "web", "b.png", True, 0.6),
+        ),
+        0.5,
+    )
+    assert [(row.condition, row.n, row.accuracy_fake) for row in rows] == [(BASELINE, 1, 1.0), ("web", 1, 1.0)]
+
+
 def test_what_was_never_scored_as_it_is_has_no_flip_rate() -> None:
     (row,) = robustness_table(table(("a", "web", "b.png", True, 0.6)), 0.5)
     assert row.flip_rate is None
