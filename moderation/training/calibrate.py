@@ -21,8 +21,8 @@ from moderation.training.source_bias import fit_source_bias
 __all__ = ["CannotCalibrate", "Fitted", "Reliability", "fit", "fit_isotonic", "fit_platt", "fit_source_bias"]
 
 MIN_PER_CLASS = 20
-"""Labels of each class below which nothing is fitted. With 20 the standard error of the scale is already a quarter of it
-(simulated in its tests); with fewer the figures that judge it are noise too. A convention."""
+"""Labels of each class below which nothing is fitted. With 20 the scale's standard error is already a quarter of it
+(simulated in the tests); with fewer the figures that judge it are noise too. A convention."""
 MIN_ISOTONIC = 1000
 """Isotonic regression overfits on less (Niculescu-Mizil and Caruana 2005, section 5)."""
 FOLDS = 5

@@ -137,7 +137,7 @@ def test_isotonic_is_not_taken_where_it_is_not_earned(data: object, n: int) -> N
 
 def test_isotonic_is_judged_by_groups_and_not_by_their_copies() -> None:
     """Copies in every part would let it look good by knowing them."""
-    margins, fake = logistic(60, 0.5, 0.0)
+    margins, fake = stairs(60, seed=2)
     copied = (np.repeat(margins, 20), np.repeat(fake, 20))
     assert fit(*copied, prevalence=None).calibration.isotonic
     assert fit(*copied, groups=np.repeat(np.arange(60), 20), prevalence=None).calibration.isotonic == ()
