@@ -1,6 +1,6 @@
 """Two candidates on the same pictures: is one better, or is it chance?
 
-Only pictures that both scored count. Differences are first minus second, so above 0 the first is better.
+Only pictures that both scored count. Differences are second minus first, so above 0 the second is better.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMPARED = [NAMES.index("auc"), NAMES.index("balanced_accuracy")]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """auc, balanced_accuracy: first minus second with a paired 95 % interval; None where one class is missing.
+    """auc, balanced_accuracy: second minus first with a paired 95 % interval; None where one class is missing.
 
     only_first, only_second: pictures that this one alone got right at its threshold. p_value: exact McNemar, two-sided:
     how often candidates equally good would differ so much on as many pictures.
@@ -74,7 +74,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 def _difference(ranked: list[Ranked], weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
     first, second = (one.figures(weights)[_COMPARED] for one in ranked)
-    return first - second
+    return second - first
 
 
 def _shared(first: ScoreTable, second: ScoreTable) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

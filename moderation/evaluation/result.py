@@ -125,8 +125,9 @@ def comparisons(
 
 
 def unreadable(table: ScoreTable) -> tuple[Unreadable, ...]:
-    """The pictures without a score, each with each reason once."""
-    failed = table.select(table.error != "")
+    """The pictures that have no score as they are, each with each reason once."""
+    failed = table.where(condition="")
+    failed = failed.select(failed.error != "")
     found = dict.fromkeys(zip(failed.set, failed.path, failed.error, strict=True))
     return tuple(Unreadable(*each) for each in found)
 

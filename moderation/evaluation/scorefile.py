@@ -15,6 +15,7 @@ from typing import IO, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from moderation.errors import ConfigurationError
 from moderation.evaluation.scores import SCHEMA, SCORE_COLUMNS, TEXTS, ScoreRow, ScoreTable, arrow_of
@@ -91,10 +92,12 @@ class ScoreFile:
         parts = [_read(part, list(SCORE_COLUMNS)) for part in _parts(self.folder, "part")]
         return ScoreTable.from_arrow(pa.concat_tables(parts) if parts else SCHEMA.empty_table())
 
-    def features(self) -> list[dict[str, Any]]:
-        """The shortcut features of every picture that could be read, a row each."""
-        wanted = [self.folder / f"features-{part.name[5:]}" for part in _parts(self.folder, "part")]
-        return [row for file in wanted if file.exists() for row in _read(file, None).to_pylist()]
+    def features(self) -> dict[str, NDArray[Any]]:
+        """The shortcut features by column, a row for every picture that could be read; none: nothing was asked for."""
+        wanted = [self.folder / f"features-{part.name.removeprefix('part-')}" for part in _parts(self.folder, "part")]
+        tables = [_read(file, None, dictionary=False) for file in wanted if file.exists()]
+        whole = pa.concat_tables(tables) if tables else pa.table({})
+        return {name: whole[name].to_numpy() for name in whole.column_names}
 
     def export(self, file: Path) -> None:
         """All parts as one file, Parquet or CSV as its name ends; one part in memory at a time."""
@@ -155,7 +158,7 @@ def _check(folder: Path, wanted: dict[str, Any]) -> None:
     """Writes the configuration, or holds it against the one that is there."""
     file = folder / _CONFIGURATION
     text = json.dumps(wanted, indent=1, sort_keys=True)
-    if not file.exists() and not _parts(folder, "part"):
+    if not _parts(folder, "part"):
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(file)
