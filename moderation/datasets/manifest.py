@@ -6,9 +6,10 @@ nothing but missing files is refused, since then its relative paths count from e
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from moderation.datasets.labelled import REAL_GENERATOR, SPLITS, LabelledImage
@@ -38,15 +39,16 @@ def write_manifest(path: Path, images: Iterable[LabelledImage]) -> None:
 
     Raises ConfigurationError for another suffix, a folder that is not there, or a name that is no UTF-8.
     """
-    folder = path.absolute().parent
-    write_rows(path, (_line(image, folder) for image in images))
+    folder = f"{path.absolute().parent}{os.sep}"
+    here = Path.cwd()
+    write_rows(path, (_line(image, folder, here) for image in images))
 
 
-def _line(image: LabelledImage, folder: Path) -> tuple[str, ...]:
-    place = image.path.absolute()
-    name = place.relative_to(folder) if place.is_relative_to(folder) else place
-    values = {**asdict(image), "path": name.as_posix(), "label": "fake" if image.is_fake else "real"}
-    return tuple(values[column] for column in COLUMNS)
+def _line(image: LabelledImage, folder: str, here: Path) -> tuple[str, ...]:
+    place = str(image.path if image.path.is_absolute() else here / image.path)
+    name = place.removeprefix(folder).replace(os.sep, "/")
+    label = "fake" if image.is_fake else "real"
+    return name, label, image.generator, image.source, image.split, image.set, image.group
 
 
 @dataclass(slots=True)

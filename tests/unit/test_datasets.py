@@ -239,14 +239,10 @@ class TestManifest:
     def test_a_hundred_thousand_rows(self, tmp_path: Path, suffix: str) -> None:
         touch(tmp_path, "0.jpg")
         path = tmp_path / f"list{suffix}"
-        write_manifest(path, (lone(f"{number}.jpg", number % 2 == 1) for number in range(100_000)))
+        write_manifest(path, (lone(f"{tmp_path}/{number}.jpg", number % 2 == 1) for number in range(100_000)))
         if suffix == ".csv":
             with path.open(newline="") as file:
                 assert next(csv.reader(file)) == ["path", "label", "generator", "source", "split", "set", "group"]
-        with pytest.raises(ConfigurationError, match="none of its first 20"):
-            read_manifest(path)
-        write_manifest(path, (dataclasses.replace(lone("0.jpg", number % 2 == 1), path=tmp_path / f"{number}.jpg",
-                                                  group=str(number)) for number in range(100_000)))  # fmt: skip
         images = read_manifest(path)
         assert len(images) == 100_000
         train, val = split_by_group(images, 0.1, seed=0)

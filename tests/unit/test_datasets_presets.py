@@ -13,6 +13,7 @@ from moderation.datasets import (
     from_root,
     manifest_sha256,
     published_table,
+    read_manifest,
     read_preset,
 )
 from moderation.datasets.antifakeprompt import NAMES, SETS
@@ -240,3 +241,28 @@ class TestPublishedTable:
             published_table().value("SD4", "AFP_Orig")
         with pytest.raises(KeyError, match="no column"):
             published_table().value("SD2", "ours")
+
+
+class TestDocument:
+    """docs/data.md says what the code does."""
+
+    TEXT = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+
+    def test_its_manifest_is_one(self, tmp_path: Path) -> None:
+        example = self.TEXT.split("```csv\n")[1].split("```")[0]
+        (tmp_path / "list.csv").write_text(example, encoding="utf-8")
+        touch(tmp_path, "photos/0001.jpg")
+        images = read_manifest(tmp_path / "list.csv")
+        assert [image.is_fake for image in images] == [False, True, False]
+        assert len({image.group for image in images}) == 2
+
+    def test_its_names_are_those_of_the_preset(self) -> None:
+        cells = [
+            cell.strip() for line in self.TEXT.splitlines() if line.startswith("| `") for cell in line.split("|")[1:-1]
+        ]
+        pairs = {cells[at].split("`")[1]: cells[at + 1] for at in range(len(cells) - 1) if cells[at].startswith("`")}
+        listed = {name: tuple(filter(None, pairs[name].split(", "))) for name in SETS}
+        assert listed == NAMES
+
+    def test_it_names_every_preset(self) -> None:
+        assert all(f"--preset {name}" in self.TEXT for name in PRESETS)
