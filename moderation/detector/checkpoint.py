@@ -16,18 +16,25 @@ from typing import Any
 import torch
 
 from moderation.detector.backbone import Backbone
+from moderation.detector.checkpoint_config import (
+    RELEASED_ON,
+    held_by,
+    language_model_of,
+    matches,
+    normalisation_of,
+    position_of,
+    question_of,
+    refused,
+)
 from moderation.detector.preprocess import Normalisation
 from moderation.detector.prompt import Position, SoftPrompt
-from moderation.detector.question import MARKER, QUESTIONS
-from moderation.errors import ConfigurationError
+from moderation.detector.question import MARKER
 
 QFORMER_KEY = "Qformer.bert.embeddings.train_word_embeddings.weight"
 LLM_KEY = "llm_model.model.train_embed_tokens.weight"
 _BUFFERS = ("position_ids", "inv_freq")  # rebuilt by every model; saved because they are no frozen parameters
-_NOT_WEIGHTS = ("config", "optimizer", "scaler")
-_EVAL = ("datasets", "textinv", "vis_processor", "eval")
+_NOT_WEIGHTS = ("config", "optimizer", "scaler", "epoch")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-_ORIGINAL_LLM = "vicuna-7b-v1.3"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +61,38 @@ class OriginalCheckpoint:
             position=self.position,
             question=self.question,
             normalisation=self.normalisation,
-            metadata={"source": "AntifakePrompt checkpoint", "epoch": self.epoch, "notes": list(self.notes)},
+            metadata={
+                "source": "AntifakePrompt checkpoint",
+                "epoch": self.epoch,
+                "language_model": self.trained_on,
+                "notes": list(self.notes),
+            },
         )
 
-    def warnings(self, backbone: Backbone) -> list[str]:
-        """What makes scores on `backbone` differ from the original's, each with the way out."""
-        trained_on = Path(self.language_model).name or _ORIGINAL_LLM
-        if trained_on.lower() in backbone.name.lower():
+    @property
+    def trained_on(self) -> str:
+        """The name of its language model; where the file names none, that of the released checkpoints."""
+        return Path(self.language_model).name or RELEASED_ON
+
+    def compared(self, backbone: str) -> str:
+        """In a line: the language model it was tuned on, and whether the backbone of this name holds it."""
+        said = "" if self.language_model else " (not said in the file; the released ones were)"
+        verdict = {True: "matches", False: "differs", None: "can't be told from its name"}[
+            matches(self.trained_on, backbone)
+        ]
+        held = held_by(backbone)
+        holds = f"{backbone} holds {held}" if held else f"that of {backbone}"
+        return f"language model: tuned on {self.trained_on}{said}; {holds}: {verdict}"
+
+    def warnings(self, backbone: Backbone | str) -> list[str]:
+        """What makes scores on `backbone`, or on the one of this name, differ from the original's; with the way out."""
+        name = backbone if isinstance(backbone, str) else backbone.name
+        if matches(self.trained_on, name):
             return []
+        where = f"lmsys/{self.trained_on}" if self.trained_on.startswith("vicuna-") else "(its folder or Hub id)"
         return [
-            f"trained with the language model {trained_on}; {backbone.name} may hold another one "
-            f"(Salesforce/instructblip-vicuna-7b holds Vicuna v1.1): "
-            f"set MODERATION_LANGUAGE_MODEL=lmsys/{_ORIGINAL_LLM}"
+            f"trained with the language model {self.trained_on}; {name} may hold another one "
+            f"(Salesforce/instructblip-vicuna-7b holds Vicuna v1.1): set MODERATION_LANGUAGE_MODEL={where}"
         ]
 
 
@@ -81,22 +108,23 @@ def read_original(
     qformer, llm = (_vectors(path, key, found[key]) for key in (QFORMER_KEY, LLM_KEY))
     if qformer is None and llm is None:
         if "model" not in content:
-            raise _refused(path, "it has no `model` entry; an original checkpoint is {model, optimizer, config, ...}")
-        raise _refused(path, f"it holds neither {QFORMER_KEY} nor {LLM_KEY}: no pseudo-word was trained in it")
+            raise refused(path, "it has no `model` entry; an original checkpoint is {model, optimizer, config, ...}")
+        raise refused(path, f"it holds neither {QFORMER_KEY} nor {LLM_KEY}: no pseudo-word was trained in it")
     config = content.get("config")
-    text = _question(path, config, question)
-    ignored = tuple(sorted(key for key in _names(content.get("model")) if not key.endswith((QFORMER_KEY, LLM_KEY))))
+    text, on_question = question_of(path, config, question)
+    statistics, on_statistics = normalisation_of(path, config, normalisation)
+    ignored = tuple(sorted(name for name, _ in _entries(content, 3) if not _is_known(name)))
     epoch = content.get("epoch")
     return OriginalCheckpoint(
         qformer=qformer,
         llm=llm,
         question=text,
-        position=_position(path, text),
-        normalisation=_normalisation(path, config, normalisation),
-        language_model=str(_dig(config, "model", "llm_model") or ""),
+        position=position_of(path, text),
+        normalisation=statistics,
+        language_model=language_model_of(config),
         epoch=epoch if isinstance(epoch, int) else None,
         ignored=ignored,
-        notes=tuple(_notes(qformer, llm, ignored)),
+        notes=(*_sides(qformer, llm), *on_question, *on_statistics, *_left_aside(content, ignored)),
     )
 
 
@@ -104,15 +132,15 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise _refused(path, "no such file") from None
+        raise refused(path, "no such file") from None
     except pickle.UnpicklingError as error:
         kind = _GLOBAL.search(str(error))
         held = f" ({kind.group(1)})" if kind else ""
-        raise _refused(path, f"it holds more than tensors and plain values{held}; nothing of it was run") from None
+        raise refused(path, f"it holds more than tensors and plain values{held}; nothing of it was run") from None
     except Exception as error:  # noqa: BLE001 - torch raises nearly anything on a file cut short
-        raise _refused(path, f"not a whole torch file ({type(error).__name__})") from None
+        raise refused(path, f"not a whole torch file ({type(error).__name__})") from None
     if not isinstance(content, Mapping):
-        raise _refused(path, f"it holds a {type(content).__name__}, not a checkpoint")
+        raise refused(path, f"it holds a {type(content).__name__}, not a checkpoint")
     return content
 
 
@@ -134,79 +162,39 @@ def _entries(tree: Any, depth: int) -> Iterator[tuple[str, Any]]:
             yield str(name), value
 
 
-def _names(model: Any) -> Iterator[str]:
-    if isinstance(model, Mapping):
-        yield from (name for name, _ in _entries(model, 2))
+def _is_known(name: str) -> bool:
+    return name in _NOT_WEIGHTS or name.endswith((QFORMER_KEY, LLM_KEY))
 
 
 def _vectors(path: Path, key: str, found: list[Any]) -> torch.Tensor | None:
     if not found:
         return None
     if len(found) > 1:
-        raise _refused(path, f"it holds {key} {len(found)} times")
+        raise refused(path, f"it holds {key} {len(found)} times")
     value = found[0]
     if not isinstance(value, torch.Tensor) or value.ndim != 2 or 0 in value.shape or not value.is_floating_point():
-        raise _refused(path, f"{key} must be a float tensor [K, H]")
+        shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise refused(path, f"{key} must be a float tensor [K, H], not {shape}")
     vectors = value.detach().float().clone()
     if not bool(torch.isfinite(vectors).all()):
-        raise _refused(path, f"{key} holds numbers that are not finite")
+        raise refused(path, f"{key} holds numbers that are not finite")
     return vectors
 
 
-def _question(path: Path, config: Any, fallback: str | None) -> str:
-    text = _dig(config, "model", "prompt") or fallback
-    if not isinstance(text, str) or text.count(MARKER) != 1:
-        raise _refused(path, f"its config names no question with one {MARKER} at model.prompt: {text!r}")
-    return text
+def _sides(qformer: torch.Tensor | None, llm: torch.Tensor | None) -> Iterator[str]:
+    for name, side in (("Q-Former", qformer), ("language model", llm)):
+        if side is not None:
+            yield f"{name}: {list(side.shape)} numbers"
+        else:
+            yield f"{name}: not trained; it reads {MARKER} as plain characters, as the original's one-sided class does"
 
 
-def _position(path: Path, question: str) -> Position:
-    left, right = (part.strip() for part in question.split(MARKER))
-    if not left:
-        return "prefix"
-    if question == QUESTIONS["replace"]:
-        return "replace"
-    if right.strip("?.! "):
-        raise _refused(path, f"the pseudo-word stands in the middle of {question!r}")
-    return "postfix"
-
-
-def _normalisation(path: Path, config: Any, fallback: Normalisation | None) -> Normalisation:
-    """The statistics that trained it. `preprocess` in the same config holds defaults that may differ."""
-    mean, std = (_dig(config, *_EVAL, name) for name in ("mean", "std"))
-    if mean is None and std is None and fallback is not None:
-        return fallback
-    try:
-        (red, green, blue), (red_std, green_std, blue_std) = (tuple(map(float, part)) for part in (mean, std))
-        return Normalisation((red, green, blue), (red_std, green_std, blue_std))
-    except (TypeError, ValueError) as error:
-        raise _refused(path, f"its config has no usable {'.'.join(_EVAL)}.mean and .std ({error})") from None
-
-
-def _notes(qformer: torch.Tensor | None, llm: torch.Tensor | None, ignored: tuple[str, ...]) -> list[str]:
-    sides = (("Q-Former", qformer), ("language model", llm))
-    notes = [f"{name}: {list(side.shape)} numbers" for name, side in sides if side is not None]
-    notes += [
-        f"{name}: not trained; it reads {MARKER} as plain characters, as the original's one-sided class does"
-        for name, side in sides
-        if side is None
-    ]
-    buffers = [key for key in ignored if key.endswith(_BUFFERS)]
-    others = [key for key in ignored if not key.endswith(_BUFFERS)]
+def _left_aside(content: Mapping[str, Any], ignored: tuple[str, ...]) -> Iterator[str]:
+    buffers = [name for name in ignored if name.endswith(_BUFFERS)]
+    others = [name for name in ignored if not name.endswith(_BUFFERS)]
     if buffers:
-        notes.append(f"left aside: {len(buffers)} buffers that every model rebuilds")
+        yield f"left aside: {len(buffers)} buffers that every model rebuilds"
+    if states := [name for name in ("optimizer", "scaler") if content.get(name)]:
+        yield f"left aside: {', '.join(states)}, of use only to go on tuning"
     if others:
-        notes.append(f"left aside, not known: {', '.join(others)}")
-    return notes
-
-
-def _dig(tree: Any, *keys: str) -> Any:
-    for key in keys:
-        if not isinstance(tree, Mapping):
-            return None
-        tree = tree.get(key)
-    return tree
-
-
-def _refused(path: Path, problem: str) -> ConfigurationError:
-    return ConfigurationError(str(path), problem)
+        yield f"left aside, not known: {', '.join(others)}"
