@@ -12,7 +12,7 @@ import torch
 
 from moderation.detector import Backbone, PromptVectors, answer_losses, vision_features
 from moderation.detector.question import Question
-from tests.golden.schedule import learning_rate
+from moderation.training.schedule import learning_rate
 from tests.golden.sets import GoldenSet, Tensors, assert_near, each, golden_sets, name_of
 
 ATOL, GRADIENT_RTOL = 1e-5, 1e-4

@@ -1,0 +1,163 @@
+"""The end of a tuning run: its best is validated, calibrated, written, reported, and registered if there is where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from moderation.detector.backbone import Backbone
+from moderation.detector.preprocess import Normalisation
+from moderation.detector.prompt import SoftPrompt
+from moderation.domain.prompt import PromptId, PromptRecord
+from moderation.errors import ConfigurationError
+from moderation.flows.prompt import register
+from moderation.storage.prompts import Prompts
+from moderation.training import finish
+from moderation.training.loader import Decode, Features
+from moderation.training.lora import Adapter, save_lora
+from moderation.training.progress import Interrupt
+from moderation.training.run import ADAPTER, PROMPT, Row, RunFacts, RunFolder
+from moderation.training.tune import Outcome, Trainable, validate
+
+_WARNING = "Tuned on the miniature: it detects decoder traces in small pictures and is no production detector."
+_SHOWN = 3  # unreadable files that are named on the screen; the run's log has all
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a run works with. preparation: how `decode` and the crop treat a picture, in words."""
+
+    backbone: Backbone
+    decode: Decode
+    readers: Executor
+    preparation: str
+    console: Console
+    say: Callable[[str], None]
+    interrupt: Interrupt
+    cache: Path | None  # None: features are kept in memory or not at all
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Member:
+    """One that was tuned, and how it ended."""
+
+    trainable: Trainable
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of a run. `prompt` None: it is a LoRA adapter, the folder `artefact`."""
+
+    run: Path
+    artefact: Path
+    prompt: SoftPrompt | None
+    metrics: dict[str, float | int]
+    ended: Sequence[str]
+    notes: Sequence[str]
+    report: Path
+    parent: PromptId | None
+
+
+class Log:
+    """The run's own record, a line an epoch."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+
+    def step(self, loss: float) -> None:
+        """Too many to keep."""
+
+    def epoch(self, row: Row) -> None:
+        """One line."""
+        self._run.log_row(row)
+
+
+def conclude(
+    run: RunFolder,
+    facts: RunFacts,
+    members: Sequence[Member],
+    training: Features,
+    validation: Features,
+    bench: Bench,
+) -> Tuned:
+    """Makes of the members' best what is kept. Raises ConfigurationError where a loss was no number, best kept."""
+    good = [member for member in members if member.outcome.numbers is not None]
+    failure = next((member.outcome.why for member in members if member.outcome.failed), "")
+    if not good:
+        problem = failure or "the run was stopped before anything was tuned"
+        raise ConfigurationError("--lr" if failure else "--resume", problem, hint=_way_out(run, failure))
+    found = []
+    for member in good:
+        member.trainable.load(member.outcome.numbers or {})
+        found.append(validate(member.trainable, facts.plan, validation))
+    measured = finish.measure(found, validation.images, facts.plan.seed)
+    outcomes = [member.outcome for member in good]
+    fakes = sum(image.is_fake for image in training.images)
+    counts = {"n_real": len(training.images) - fakes, "n_fake": fakes}
+    metadata = finish.metadata_of(facts, measured, outcomes, counts)
+    prompt: SoftPrompt | None = None
+    if facts.plan.method == "lora":
+        artefact = _write_adapter(run, facts, good[0].trainable, measured, metadata)
+    else:
+        prompt = finish.prompt_of(bench.backbone, facts, outcomes, measured, metadata)
+        if facts.plan.expert and not failure:
+            prompt = finish.with_expert(
+                prompt, facts.plan, training.images, measured, bench.backbone, bench.readers, bench.say
+            )
+        artefact = run.write(PROMPT, prompt.to_bytes())
+    if failure:
+        raise ConfigurationError("--lr", failure, hint=f"the best is kept in {artefact}; {_way_out(run, failure)}")
+    report = _write_report(run, facts, measured, outcomes)
+    ended = [outcome.why for outcome in outcomes]
+    run.log("finished", ended=ended, artefact=artefact.name)
+    parent = PromptId(facts.parent_id) if facts.parent_id else None
+    return Tuned(run.path, artefact, prompt, measured.metrics(), ended, measured.notes, report, parent)
+
+
+def enter(prompts: Prompts, tuned: Tuned, name: str) -> PromptRecord:
+    """Registers the tuned prompt as a candidate. Raises ServiceDown."""
+    if tuned.prompt is None:
+        raise ValueError("an adapter is no prompt")
+    return register(prompts, tuned.prompt.to_bytes(), name=name, parent=tuned.parent)
+
+
+def tell_unreadable(pictures: Features, run: RunFolder, say: Callable[[str], None]) -> None:
+    """Names what was left out because it could not be read: all in the run's log, a few on the screen."""
+    if not pictures.unreadable:
+        return
+    say(f"left out, not readable as pictures: {len(pictures.unreadable)}")
+    for place, (path, problem) in enumerate(sorted(pictures.unreadable.items())):
+        run.log("unreadable", path=str(path), problem=problem)
+        if place < _SHOWN:
+            say(f"  {path}: {problem}")
+
+
+def _write_adapter(
+    run: RunFolder, facts: RunFacts, adapter: Trainable, measured: finish.Measured, metadata: dict[str, Any]
+) -> Path:
+    if not isinstance(adapter, Adapter):
+        raise TypeError("a LoRA plan tunes an adapter")
+    normalisation = Normalisation(facts.mean, facts.std)
+    save_lora(
+        run.path / ADAPTER, adapter, name=facts.plan.name, normalisation=normalisation,
+        calibration=measured.calibration, metadata=metadata,
+    )  # fmt: skip
+    return run.path / ADAPTER
+
+
+def _write_report(run: RunFolder, facts: RunFacts, measured: finish.Measured, outcomes: Sequence[Outcome]) -> Path:
+    from moderation.evaluation.report import render_tuning
+
+    warning = _WARNING if facts.backbone == "miniature" else ""
+    return render_tuning(finish.report_of(facts, measured, outcomes, warning), run.path)
+
+
+def _way_out(run: RunFolder, failure: str) -> str:
+    return "try a lower --lr, or --precision fp32" if failure else f"go on with: --resume {run.path}"

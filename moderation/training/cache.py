@@ -1,0 +1,137 @@
+"""Vision features on disk, by what they are made of: the file's bytes, the backbone and the preprocessing.
+
+The vision tower is half the work of an epoch and does not depend on the prompt. An entry that can't be read whole is
+no entry: it is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+import zlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from moderation.detector.backbone import Backbone
+from moderation.detector.preprocess import Normalisation
+from moderation.errors import ConfigurationError
+
+DTYPE = torch.float16
+_NAME = "features"
+_HEAD_BYTES = 8  # of a safetensors file: the length of its header
+
+
+class FeatureCache:
+    """A folder of safetensors files, one a picture. Processes may share it: entries appear whole or not at all."""
+
+    def __init__(self, folder: Path, backbone: Backbone, statistics: Normalisation, preparation: str) -> None:
+        """preparation: what was done to the pictures before normalising, in words."""
+        self.shape = feature_shape(backbone)
+        made_of = {
+            "backbone": backbone.name,
+            "revision": backbone.revision,
+            "computed in": str(backbone.dtype),
+            "stored as": str(DTYPE),
+            "preparation": preparation,
+            "mean": statistics.mean,
+            "std": statistics.std,
+        }
+        key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = folder.expanduser() / key
+        self._made_of = made_of
+
+    def prepare(self, pictures: int) -> None:
+        """Makes the folder. Raises ConfigurationError if it can't be written or lacks room for `pictures` more."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            note = self.folder / "made_of.json"
+            if not note.exists():
+                write_whole(note, json.dumps(self._made_of, indent=2).encode())
+            free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise _unusable(self.folder, error) from None
+        if (needed := pictures * feature_bytes(self.shape)) > free:
+            raise ConfigurationError(
+                "--cache",
+                f"{human_bytes(needed)} are needed and {human_bytes(free)} are free at {self.folder}",
+                hint="name another folder: --cache DIR, or do without: --no-cache",
+            )
+
+    def get(self, sha256: str) -> torch.Tensor | None:
+        """float16 [T, Hv] of the picture whose file has this hash; None where there is none that is whole."""
+        try:
+            data = self._path(sha256).read_bytes()
+        except OSError:
+            return None
+        start = _HEAD_BYTES + int.from_bytes(data[:_HEAD_BYTES], "little")
+        try:
+            checked = json.loads(data[_HEAD_BYTES:start])["__metadata__"]["crc32"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        body = data[start:]
+        if len(body) != feature_bytes(self.shape) or checked != str(zlib.crc32(body)):
+            return None
+        return torch.frombuffer(bytearray(body), dtype=DTYPE).reshape(self.shape)
+
+    def has(self, sha256: str) -> bool:
+        """Whether there is an entry, whole or not."""
+        return self._path(sha256).exists()
+
+    def put(self, sha256: str, features: torch.Tensor) -> None:
+        """Keeps float16 [T, Hv]. Raises ConfigurationError when it can't be written."""
+        checked = zlib.crc32(features.contiguous().numpy().tobytes())
+        path = self._path(sha256)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, save({_NAME: features.contiguous()}, metadata={"crc32": str(checked)}))
+        except OSError as error:
+            raise _unusable(self.folder, error) from None
+
+    def _path(self, sha256: str) -> Path:
+        return self.folder / sha256[:2] / f"{sha256}.safetensors"
+
+
+def feature_shape(backbone: Backbone) -> tuple[int, int]:
+    """(T, Hv): the patches and the class token, and the vision tower's width."""
+    config = backbone.model.config.vision_config
+    return (int(config.image_size) // int(config.patch_size)) ** 2 + 1, int(config.hidden_size)
+
+
+def feature_bytes(shape: tuple[int, int]) -> int:
+    """Of one picture."""
+    return shape[0] * shape[1] * DTYPE.itemsize
+
+
+def default_folder() -> Path:
+    """Below the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "antifake-moderation" / "features"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """The file is there with all of `data` or as it was before; also after a kill."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def human_bytes(count: float) -> str:
+    """1.5 GB."""
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    power = min(max(len(str(int(count))) - 1, 0) // 3, len(units) - 1)
+    return f"{count / 1000**power:.3g} {units[power]}"
+
+
+def _unusable(folder: Path, error: OSError) -> ConfigurationError:
+    hint = "name another folder: --cache DIR, or do without: --no-cache"
+    return ConfigurationError("--cache", f"{folder}: {error.strerror or error}", hint=hint)

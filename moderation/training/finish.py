@@ -1,0 +1,193 @@
+"""From tuned numbers to what is kept: validated, calibrated, with its figures and where it came from.
+
+Nothing that differs between two equal runs (times, folders) goes into the artefact: equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moderation.datasets.labelled import LabelledImage
+from moderation.detector.backbone import Backbone
+from moderation.detector.calibration import Calibration
+from moderation.detector.crops import Crops
+from moderation.detector.expert import ExpertWeights
+from moderation.detector.preprocess import Normalisation
+from moderation.detector.prompt import SoftPrompt
+from moderation.evaluation.metrics import auc
+from moderation.evaluation.tuning_report import EpochRow, TuningReport
+from moderation.training.calibrate import CannotCalibrate, Fitted, fit
+from moderation.training.plan import TunePlan
+from moderation.training.run import RunFacts
+from moderation.training.tune import Outcome, Validated
+
+THRESHOLD = 0.5  # of P(fake); what an evaluation uses unless told otherwise
+_EXPERT_CROPS = 4  # native crops that the expert reads where --crops says nothing
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the tuned numbers do on the validation pictures `images`; arrays in their order."""
+
+    images: Sequence[LabelledImage]
+    is_fake: NDArray[np.bool_]
+    margins: NDArray[np.float64]  # of an ensemble, the mean
+    loss: float
+    calibration: Calibration
+    fitted: Fitted | None  # None where no calibration could be fitted; `notes` says why
+    notes: Sequence[str]
+
+    def probabilities(self, calibration: Calibration) -> NDArray[np.float64]:
+        """P(fake) of each picture."""
+        pairs = zip(self.margins.tolist(), self.images, strict=True)
+        return np.array([calibration.probability(margin, image.source) for margin, image in pairs])
+
+    def metrics(self) -> dict[str, float | int]:
+        """n_real, n_fake, loss, auc, and the accuracies at THRESHOLD, calibrated on the same pictures."""
+        called = self.probabilities(self.calibration) >= THRESHOLD
+        real, fake = float((~called[~self.is_fake]).mean()), float(called[self.is_fake].mean())
+        return {
+            "n_real": int((~self.is_fake).sum()),
+            "n_fake": int(self.is_fake.sum()),
+            "loss": round(self.loss, 6),
+            "auc": round(auc(self.is_fake.tolist(), self.margins.tolist()), 6),
+            "accuracy_real": round(real, 6),
+            "accuracy_fake": round(fake, 6),
+            "balanced_accuracy": round((real + fake) / 2, 6),
+        }
+
+
+def measure(found: Sequence[Validated], images: Sequence[LabelledImage], seed: int) -> Measured:
+    """The members' validations as one. images: what their rows count."""
+    margins = np.mean([member.margins for member in found], axis=0)
+    first = found[0]
+    seen = [images[row] for row in first.rows]
+    loss = float(np.mean([member.loss for member in found]))
+    try:
+        fitted = fit(
+            margins, first.is_fake, [image.source for image in seen], [image.group for image in seen], seed=seed
+        )
+    except CannotCalibrate as error:
+        return Measured(seen, first.is_fake, margins, loss, Calibration(), None, (f"not calibrated: {error}",))
+    return Measured(seen, first.is_fake, margins, loss, fitted.calibration, fitted, fitted.notes)
+
+
+def metadata_of(
+    facts: RunFacts, measured: Measured, outcomes: Sequence[Outcome], counts: Mapping[str, int]
+) -> dict[str, Any]:
+    """What a prompt or an adapter says of how it came about."""
+    ended = [outcome for outcome in outcomes if outcome.numbers is not None]
+    return {
+        "tuned_on": facts.manifest_sha256,
+        "training": dict(counts),
+        "validation": measured.metrics(),
+        "calibration": measured.fitted.to_json() if measured.fitted else None,
+        "best_epochs": [outcome.state.best_epoch for outcome in ended],
+        "ended": [outcome.why for outcome in ended],
+        "plan": facts.plan.to_json(),
+        "started_from": facts.parent,
+        "versions": dict(facts.versions),
+    }
+
+
+def prompt_of(
+    backbone: Backbone, facts: RunFacts, outcomes: Sequence[Outcome], measured: Measured, metadata: Mapping[str, Any]
+) -> SoftPrompt:
+    """The prompt: one word, or an ensemble of those members that have a best."""
+    numbers = [outcome.numbers for outcome in outcomes if outcome.numbers is not None]
+    sides: dict[str, torch.Tensor] = {
+        side: numbers[0][side] if len(numbers) == 1 else torch.stack([member[side] for member in numbers])
+        for side in numbers[0]
+    }
+    plan = facts.plan
+    return SoftPrompt(
+        backbone=backbone.name,
+        qformer=sides.get("qformer"),
+        llm=sides.get("llm"),
+        revision=backbone.revision,
+        position=plan.position,
+        question=plan.question,
+        normalisation=Normalisation(facts.mean, facts.std),
+        calibration=measured.calibration,
+        metadata=metadata,
+        crops=Crops(plan.crops, plan.crop_pool) if plan.crops else None,
+    )
+
+
+def with_expert(
+    prompt: SoftPrompt,
+    plan: TunePlan,
+    training: Sequence[LabelledImage],
+    measured: Measured,
+    backbone: Backbone,
+    readers: Executor,
+    say: Callable[[str], None],
+) -> SoftPrompt:
+    """The prompt with a pixel expert beside it, trained on the training pictures and fused on the validation ones.
+
+    Raises ConfigurationError where the expert does not help.
+    """
+    from moderation.training.expert import Examples, expert_logits, file_crops, fuse, train_expert
+
+    crops, size = plan.crops or _EXPERT_CROPS, backbone.image_size
+    looks = [file_crops([image.path for image in images], size, crops) for images in (training, measured.images)]
+    truth = np.array([image.is_fake for image in training], dtype=bool)
+    tensors = train_expert(
+        Examples(looks[0], truth),
+        Examples(looks[1], measured.is_fake),
+        seed=plan.seed,
+        device=str(backbone.device),
+        readers=readers,
+        report=lambda epoch: say(
+            f"expert, epoch {epoch.number}: loss {epoch.loss:.4f}, validation AUC {epoch.validation_auc:.3f}"
+        ),
+    )
+    logits = expert_logits(tensors, looks[1], len(measured.images), device=str(backbone.device), readers=readers)
+    fusion = fuse(measured.margins, logits, measured.is_fake)
+    weights = ExpertWeights(tensors, fusion.weight, crops)
+    return replace(prompt, expert=weights, calibration=fusion.calibration)
+
+
+def report_of(facts: RunFacts, measured: Measured, outcomes: Sequence[Outcome], warning: str) -> TuningReport:
+    """What the run's report shows."""
+    return TuningReport(
+        name=facts.plan.name,
+        config={name: value for name, value in facts.plan.to_json().items() if value is not None},
+        history=_history(outcomes),
+        is_fake=measured.is_fake,
+        margins=measured.margins,
+        probability_before=measured.probabilities(Calibration()),
+        probability_after=measured.probabilities(measured.calibration),
+        best_epoch=outcomes[0].state.best_epoch or None,
+        metrics=measured.metrics(),
+        calibrated_on="; ".join(measured.notes),
+        facts={
+            "command": facts.command,
+            "backbone": f"{facts.backbone} at {facts.revision}",
+            "data": facts.manifest_sha256,
+            "device": f"{facts.device}, {facts.dtype}",
+            **{f"version of {name}": version for name, version in facts.versions.items()},
+        },
+        warning=warning,
+    )
+
+
+def _history(outcomes: Sequence[Outcome]) -> list[EpochRow]:
+    """By epoch, the mean over the members that got there."""
+    rows = [row for outcome in outcomes for row in outcome.state.history]
+    history = []
+    for epoch in sorted({row.epoch for row in rows}):
+        same = [row for row in rows if row.epoch == epoch]
+        mean = {
+            name: float(np.mean([getattr(row, name) for row in same]))
+            for name in ("loss", "validation_loss", "validation_auc", "learning_rate", "seconds")
+        }
+        history.append(EpochRow(epoch, **mean))
+    return history

@@ -1,0 +1,310 @@
+"""The loop: a few numbers move, the backbone stands still. Word and LoRA are tuned by the same one.
+
+What happens in an epoch is a function of seed, epoch and the numbers at its beginning, so a run that was killed goes on
+from its last finished epoch to the same result (bit for bit on the CPU).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moderation.detector.backbone import Backbone
+from moderation.detector.prompt import PromptVectors
+from moderation.detector.scoring import answer_logits, margins
+from moderation.errors import ConfigurationError
+from moderation.evaluation.metrics import auc
+from moderation.training.augment import number
+from moderation.training.loader import Batch, Features
+from moderation.training.objective import class_weights, losses, weighted
+from moderation.training.plan import TunePlan
+from moderation.training.progress import Interrupt, Watcher
+from moderation.training.run import Row, RunFolder, State
+from moderation.training.schedule import rate
+
+BETAS = (0.9, 0.999)
+"""AdamW's, as the original's."""
+_VALIDATED_AT_ONCE = 64  # pictures; without gradients they need less memory than a training batch of a third
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Trainable(Protocol):
+    """What is tuned: a pseudo-word or an adapter. `parameters`: all that the optimiser gets, float32."""
+
+    backbone: Backbone
+    parameters: dict[str, torch.Tensor]
+
+    def vectors(self) -> PromptVectors:
+        """What is asked with."""
+        ...
+
+    def load(self, numbers: Mapping[str, torch.Tensor]) -> None:
+        """Takes numbers over."""
+        ...
+
+    def training(self) -> AbstractContextManager[None]:
+        """Entered while steps are made."""
+        ...
+
+    def scoring(self) -> AbstractContextManager[None]:
+        """Entered while pictures are scored."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One member's end. numbers: the best epoch's, by name; None when no epoch could be validated."""
+
+    numbers: Mapping[str, torch.Tensor] | None
+    state: State
+    why: str  # done, patience, interrupted, or what went wrong
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended because a loss was no number."""
+        return self.why not in ("done", "patience", "interrupted")
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Validation pictures in the order of their rows."""
+
+    loss: float
+    margins: NDArray[np.float64]
+    is_fake: NDArray[np.bool_]
+    rows: list[int]
+
+    @property
+    def auc(self) -> float:
+        """Of the margins."""
+        return auc(self.is_fake.tolist(), self.margins.tolist())
+
+
+def optimiser(trainable: Trainable, plan: TunePlan) -> torch.optim.AdamW:
+    """AdamW over the trainable's numbers and nothing else."""
+    parameters = list(trainable.parameters.values())
+    return torch.optim.AdamW(parameters, lr=plan.lr or 0.0, betas=BETAS, weight_decay=plan.weight_decay)
+
+
+def tune(
+    trainable: Trainable,
+    plan: TunePlan,
+    member: int,
+    training: Features,
+    validation: Features,
+    run: RunFolder,
+    watchers: Sequence[Watcher],
+    interrupt: Interrupt,
+) -> Outcome:
+    """Tunes one member to its end, from where its state in the run's folder says. The plan must be filled.
+
+    Raises ConfigurationError naming --batch-size when the device's memory does not hold a batch.
+    """
+    with _memory_named(plan):
+        return _Loop(trainable, plan, member, training, validation, run, watchers, interrupt).run()
+
+
+def validate(trainable: Trainable, plan: TunePlan, pictures: Features) -> Validated:
+    """Loss and margins of all pictures, in evaluation mode and without autocast: as the detector will score them."""
+    backbone = trainable.backbone
+    found: list[float] = []
+    values: list[float] = []
+    rows: list[int] = []
+    size = _VALIDATED_AT_ONCE
+    order = [range(start, min(start + size, len(pictures.images))) for start in range(0, len(pictures.images), size)]
+    with trainable.scoring():
+        vectors = trainable.vectors()
+        for batch in pictures.batches(order, epoch=0):
+            features = batch.features.to(backbone.device)
+            is_fake = _labels(pictures, batch).to(backbone.device)
+            values += losses(backbone, vectors, is_fake, features, plan.loss).tolist()
+            found += margins(answer_logits(backbone, vectors, features=features)).tolist()
+            rows += batch.rows
+    truth = np.array([pictures.images[row].is_fake for row in rows], dtype=bool)
+    fakes = int(truth.sum())
+    weights = class_weights(plan.loss, max(len(rows) - fakes, 1), max(fakes, 1)).numpy()[truth.astype(int)]
+    loss = float(np.mean(np.array(values) * weights)) if rows else math.nan
+    return Validated(loss, np.array(found, dtype=np.float64), truth, rows)
+
+
+def order_of(pictures: int, plan: TunePlan, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch: a shuffle of all pictures, less what fills no batch."""
+    random = torch.Generator().manual_seed(number(seed, epoch, "order"))
+    shuffled: list[int] = torch.randperm(pictures, generator=random).tolist()
+    size = plan.batch_size
+    return [shuffled[place * size : (place + 1) * size] for place in range(plan.iterations(pictures))]
+
+
+class _Loop:
+    """One member's run."""
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        plan: TunePlan,
+        member: int,
+        training: Features,
+        validation: Features,
+        run: RunFolder,
+        watchers: Sequence[Watcher],
+        interrupt: Interrupt,
+    ) -> None:
+        self.trainable, self.plan, self.member = trainable, plan, member
+        self.training, self.validation = training, validation
+        self.folder, self.watchers, self.interrupt = run, watchers, interrupt
+        self.seed = number(plan.seed, member)
+        self.optimiser = optimiser(trainable, plan)
+        place = trainable.backbone.device.type
+        self.scaler = torch.amp.GradScaler(place, enabled=plan.precision == "fp16" and place == "cuda")
+        fakes = sum(image.is_fake for image in training.images)
+        self.weights = class_weights(plan.loss, len(training.images) - fakes, fakes)
+        self.state, tensors = run.load_state(member)
+        self.best: dict[str, torch.Tensor] = {}
+        if tensors:
+            self._restore(tensors)
+
+    def run(self) -> Outcome:
+        epochs = self.plan.epochs or 1
+        why = "done"
+        while self.state.epochs < epochs and not self.state.ended:
+            if self.interrupt.asked:
+                why = "interrupted"
+                break
+            began = time.monotonic()
+            loss, problem = self._epoch(self.state.epochs)
+            if problem:
+                return Outcome(self.best or None, self.state, problem)
+            if self.interrupt.asked and self.best:
+                why = "interrupted"  # half an epoch is no epoch: what was best before it stays the best
+                break
+            if problem := self._validate(loss, began):
+                return Outcome(self.best or None, self.state, problem)
+        if self.state.ended and why == "done" and self.state.epochs < epochs:
+            why = "patience"
+        return Outcome(self.best or None, self.state, why)
+
+    def _epoch(self, epoch: int) -> tuple[float, str]:
+        """The mean loss of its steps, and what went wrong if something did."""
+        order = order_of(len(self.training.images), self.plan, self.seed, epoch)
+        total, steps = 0.0, 0
+        with _seeded(number(self.seed, epoch, "dropout"), self.trainable.backbone), self.trainable.training():
+            for batch in self.training.batches(order, epoch):
+                lr = rate(
+                    self.plan.schedule, epoch, batch.number, lr=self.plan.lr or 0.0, epochs=self.plan.epochs or 1,
+                    iterations=len(order),
+                )  # fmt: skip
+                loss = self._step(batch, lr)
+                if not math.isfinite(loss):
+                    return loss, f"the loss was {loss} in epoch {epoch + 1}, step {batch.number + 1}"
+                total, steps = total + loss, steps + 1
+                for watcher in self.watchers:
+                    watcher.step(loss)
+                if self.interrupt.asked:
+                    break
+        return (total / steps, "") if steps else (math.nan, "no training picture could be read")
+
+    def _step(self, batch: Batch, lr: float) -> float:
+        backbone = self.trainable.backbone
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        is_fake = _labels(self.training, batch).to(backbone.device)
+        features = batch.features.to(backbone.device)
+        with _autocast(self.plan, backbone):
+            values = losses(backbone, self.trainable.vectors(), is_fake, features, self.plan.loss)
+        loss = weighted(values, is_fake, self.weights)
+        self.optimiser.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        value = float(loss.detach())
+        if math.isfinite(value):
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+        return value
+
+    def _validate(self, loss: float, began: float) -> str:
+        """Closes an epoch: validation, state on disk, everyone told. Returns what went wrong, if something did."""
+        found = validate(self.trainable, self.plan, self.validation)
+        if not math.isfinite(found.loss):
+            return f"the validation loss was {found.loss} after epoch {self.state.epochs + 1}"
+        row = Row(
+            member=self.member, epoch=self.state.epochs + 1, loss=loss, validation_loss=found.loss,
+            validation_auc=found.auc, learning_rate=self.optimiser.param_groups[0]["lr"],
+            seconds=round(time.monotonic() - began, 3),
+        )  # fmt: skip
+        scaler: dict[str, float] = self.scaler.state_dict()
+        self.state = self.state.with_epoch(row, scaler=scaler)
+        if self.state.best_epoch == row.epoch:
+            self.best = {name: values.detach().cpu().clone() for name, values in self.trainable.parameters.items()}
+        if self.interrupt.asked:
+            return ""  # stopped within its first epoch: what there is counts, and a resumed run begins anew
+        patience = self.plan.patience
+        if patience is not None and row.epoch - self.state.best_epoch >= patience:
+            self.state = replace(self.state, ended=True)
+        self.folder.save_state(self.member, self.state, self._tensors())
+        for watcher in self.watchers:
+            watcher.epoch(row)
+        return ""
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        tensors = {f"best.{name}": values for name, values in self.best.items()}
+        for name, values in self.trainable.parameters.items():
+            tensors[f"now.{name}"] = values
+            moments: Mapping[str, Any] = self.optimiser.state[values]
+            tensors |= {f"{moment}.{name}": torch.as_tensor(moments[moment]) for moment in _MOMENTS if moments}
+        return tensors
+
+    def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        device = self.trainable.backbone.device
+        for name, values in self.trainable.parameters.items():
+            with torch.no_grad():
+                values.copy_(tensors[f"now.{name}"])
+            if f"step.{name}" in tensors:
+                moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+                self.optimiser.state[values] = {
+                    moment: found if moment == "step" else found.to(device) for moment, found in moments.items()
+                }
+        if self.state.scaler:
+            self.scaler.load_state_dict(dict(self.state.scaler))
+        self.best = {name.removeprefix("best."): found for name, found in tensors.items() if name.startswith("best.")}
+
+
+def _labels(pictures: Features, batch: Batch) -> torch.Tensor:
+    return torch.tensor([pictures.images[row].is_fake for row in batch.rows])
+
+
+def _autocast(plan: TunePlan, backbone: Backbone) -> AbstractContextManager[Any]:
+    dtype = _AUTOCAST.get(plan.precision or "")
+    return torch.autocast(backbone.device.type, dtype) if dtype else nullcontext()
+
+
+@contextmanager
+def _seeded(seed: int, backbone: Backbone) -> Iterator[None]:
+    """Dropout draws as the seed says, and nobody else's draws are touched."""
+    devices = [backbone.device] if backbone.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _memory_named(plan: TunePlan) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+            words in str(error) for words in ("can't allocate memory", "MPS backend out of memory")
+        )
+        if not full:
+            raise
+        raise ConfigurationError(
+            "--batch-size", f"the device's memory does not hold a batch of {plan.batch_size}",
+            hint="take a smaller one; what was finished so far is in the run's folder: --resume",
+        ) from None  # fmt: skip
