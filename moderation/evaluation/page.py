@@ -1,0 +1,73 @@
+"""Pages that need nothing else: one HTML file, plots inside as data, and no address is ever asked.
+
+File names and set names come from strangers, so everything is escaped, and a page forbids itself scripts and requests.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from moderation.evaluation.figures import Figure
+
+PLOTS_DIR = "plots"
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot as the page shows it. `uri`: the PNG as data."""
+
+    title: str
+    alt: str
+    uri: str
+
+
+class Gallery:
+    """Plots that are in the page and beside it."""
+
+    def __init__(self, out: Path) -> None:
+        self._folder = out / PLOTS_DIR
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, title: str, name: str, png: bytes, alt: str = "") -> Plot:
+        (self._folder / f"{name}.png").write_bytes(png)
+        uri = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+        return Plot(title, alt or f"Plot: {title}. Its figures stand in the tables.", uri)
+
+
+def environment(folder: str) -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "figure": _figure,
+        "interval": _interval,
+        "number": lambda value: "-" if value is None else f"{value:.3f}",
+        "share": lambda value: "-" if value is None else f"{value:.1%}".replace("%", " %"),
+        "signed": lambda value: f"{value:+.3f}",
+        "below": lambda path: path.removeprefix(folder),
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _figure(figure: Figure | None, is_share: bool) -> str:
+    return "-" if figure is None else f"{figure.value * 100:.1f} %" if is_share else f"{figure.value:.3f}"
+
+
+def _interval(figure: Figure | None, is_share: bool) -> str:
+    if figure is None or figure.low is None or figure.high is None:
+        return ""
+    scale, digits = (100, 1) if is_share else (1, 3)
+    return f"{figure.low * scale:.{digits}f} to {figure.high * scale:.{digits}f}"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    return path
