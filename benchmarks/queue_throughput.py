@@ -29,7 +29,8 @@ from moderation.domain.claim import ScoredBy
 from moderation.domain.image import ImageFacts
 from moderation.domain.submission import ImageId
 from moderation.flows.install import install
-from moderation.flows.scan import Picture, Scanner
+from moderation.flows.scan import Scanner
+from moderation.flows.see import Looker, Picture
 from moderation.flows.submit import submit
 from moderation.images import Views
 from moderation.miniature import PROMPT_FILE
@@ -72,17 +73,15 @@ def measure(database_url: str, broker_url: str, images: int) -> dict[str, float]
     submit(ids, submissions=wiring.submissions, bell=wiring.bell, batch_size=BATCH)
     submitted = time.perf_counter()
     with ThreadPoolExecutor(16) as fetchers, ThreadPoolExecutor(THREADS) as pool:
-        scanner = Scanner(
-            claims=wiring.claims,
-            policies=wiring.policies,
-            fetch=lambda _: PICTURE,
+        looker = Looker(
+            fetch=lambda image_id, native_crops: PICTURE,
+            native_crops=lambda: 0,
             scorer=lambda: FreeScorer(by),
             fetchers=fetchers,
-            batch_size=BATCH,
-            lease_s=60,
             max_attempts=1,
             retry_base_s=1,
         )
+        scanner = Scanner(claims=wiring.claims, policies=wiring.policies, looker=looker, batch_size=BATCH, lease_s=60)
         bells = [[ImageId(name) for name in ids[start : start + BATCH]] for start in range(0, images, BATCH)]
         list(pool.map(scanner.scan, bells))
     stored = time.perf_counter()

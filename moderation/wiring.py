@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from moderation.detector import Backbone
     from moderation.domain.submission import ImageId
     from moderation.flows.active import ActivePrompt
-    from moderation.flows.scan import Picture, Scanner
+    from moderation.flows.scan import Scanner
+    from moderation.flows.see import Picture
     from moderation.images import ImageSource
     from moderation.queue.bell import Bell
 
@@ -131,7 +132,7 @@ class Wiring:
 
     def prepare(self, data: bytes, native_crops: int = 0) -> Picture:
         """A picture file's bytes, made ready for a detector that looks at so many crops. Raises ImageRejected."""
-        from moderation.flows.scan import Picture
+        from moderation.flows.see import Picture
         from moderation.images import decode, views_of
 
         image, facts = decode(
@@ -142,18 +143,23 @@ class Wiring:
     def scanner(self) -> Scanner:
         """All that a worker process needs to scan, the backbone loaded and its prompt checked."""
         from moderation.flows.scan import Scanner
+        from moderation.flows.see import Looker
 
         self.active_prompt.scorer()
+        looker = Looker(
+            fetch=self._fetcher(),
+            native_crops=self.active_prompt.native_crops,
+            scorer=self.active_prompt.scorer,
+            fetchers=ThreadPoolExecutor(self.settings.fetch_threads, thread_name_prefix="fetch"),
+            max_attempts=self.settings.max_attempts,
+            retry_base_s=self.settings.retry_base_s,
+        )
         return Scanner(
             claims=self.claims,
             policies=self.policies,
-            fetch=self._fetcher(),
-            scorer=self.active_prompt.scorer,
-            fetchers=ThreadPoolExecutor(self.settings.fetch_threads, thread_name_prefix="fetch"),
+            looker=looker,
             batch_size=self.settings.batch_size,
             lease_s=self.settings.lease_s,
-            max_attempts=self.settings.max_attempts,
-            retry_base_s=self.settings.retry_base_s,
         )
 
     def close(self) -> None:
@@ -163,9 +169,9 @@ class Wiring:
             if made is not None:
                 made.dispose() if name == "raw_database" else made.close()
 
-    def _fetcher(self) -> Callable[[ImageId], Picture]:
+    def _fetcher(self) -> Callable[[ImageId, int], Picture]:
         source = self.image_source
-        return lambda image_id: self.prepare(source.fetch(image_id))
+        return lambda image_id, native_crops: self.prepare(source.fetch(image_id), native_crops)
 
     def _versions(self) -> dict[str, str]:
         import PIL

@@ -44,7 +44,7 @@ def _load(**_: Any) -> None:
         scanner = gpu.scanner()
     except ModerationError as error:
         refuse(error)
-    by = scanner.scorer().by
+    by = scanner.looker.scorer().by
     logger.info("loaded backbone %s (%s) with prompt %s", by.backbone, by.versions["device"], by.prompt_id)
 
 

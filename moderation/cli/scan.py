@@ -62,7 +62,9 @@ def command(
         raise click.UsageError(f"no picture in {', '.join(map(str, paths))} ({' '.join(sorted(PICTURES))})")
     with parts() as wiring, ThreadPoolExecutor(wiring.settings.fetch_threads) as readers:
         detector = Detector(wiring.backbone, _prompt(wiring, prompt_file))
-        say(f"backbone {wiring.backbone.name}, prompt {detector.prompt.sha256[:12]}, {counted(len(files), 'file')}")
+        looks = "" if detector.prompt.looks == "whole" else f" ({detector.prompt.looks})"
+        prompt = f"prompt {detector.prompt.sha256[:12]}{looks}"
+        say(f"backbone {wiring.backbone.name}, {prompt}, {counted(len(files), 'file')}")
         results = scan_paths(
             files,
             detector=detector,

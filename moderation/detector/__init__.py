@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from moderation.detector.calibration import Calibration
     from moderation.detector.checkpoint import OriginalCheckpoint, read_original
     from moderation.detector.crops import Crops
-    from moderation.detector.detector import Detector, Score
-    from moderation.detector.expert import ExpertWeights
+    from moderation.detector.detector import Detector, Score, score_together
+    from moderation.detector.ensemble import member_margins
+    from moderation.detector.expert import ExpertWeights, PixelExpert
     from moderation.detector.preprocess import STATISTICS_150K, STATISTICS_150K_LAMA, Normalisation, normalise
     from moderation.detector.prompt import PromptVectors, SoftPrompt
     from moderation.detector.question import MARKER, QUESTIONS
@@ -29,7 +30,10 @@ _HOME = {
     "read_original": "checkpoint",
     "Crops": "crops",
     "Detector": "detector",
+    "score_together": "detector",
+    "member_margins": "ensemble",
     "ExpertWeights": "expert",
+    "PixelExpert": "expert",
     "Score": "detector",
     "STATISTICS_150K": "preprocess",
     "STATISTICS_150K_LAMA": "preprocess",
@@ -57,6 +61,7 @@ __all__ = [
     "ExpertWeights",
     "Normalisation",
     "OriginalCheckpoint",
+    "PixelExpert",
     "PromptVectors",
     "Score",
     "SoftPrompt",
@@ -64,8 +69,10 @@ __all__ = [
     "answer_losses",
     "load_backbone",
     "margins",
+    "member_margins",
     "normalise",
     "read_original",
+    "score_together",
     "vision_features",
 ]
 

@@ -103,7 +103,8 @@ def _newer(prompt: SoftPrompt) -> dict[str, Any]:
         crops = prompt.crops
         newer["crops"] = {"count": crops.count, "pool": crops.pool, "low": crops.low, "high": crops.high}
     if prompt.expert is not None:
-        newer["expert"] = {"weight": prompt.expert.weight, "crops": prompt.expert.crops}
+        expert = prompt.expert
+        newer["expert"] = {"weight": expert.weight, "crops": expert.crops, "architecture": expert.architecture}
     if prompt.members > 1:
         newer["members"] = prompt.members
     return newer
@@ -123,7 +124,8 @@ def _expert(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> E
         if tensors:
             raise invalid("it holds the tensors of a pixel expert, and its header knows of none")
         return None
-    return ExpertWeights(tensors, float(header["expert"]["weight"]), int(header["expert"]["crops"]))
+    fields = header["expert"]
+    return ExpertWeights(tensors, float(fields["weight"]), int(fields["crops"]), str(fields["architecture"]))
 
 
 def _header(data: bytes) -> dict[str, Any]:

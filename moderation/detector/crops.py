@@ -15,8 +15,8 @@ UNSURE = (0.2, 0.8)
 class Crops:
     """`count` crops of the picture in its own resolution are asked about besides the whole, and pooled with it.
 
-    Only pictures whose P(fake), from the whole alone, lies in low..high are looked at again; 0..1 is all of them.
-    Raises ValueError.
+    Only pictures whose P(fake), before that, lies in low..high are looked at again; 0..1 is all of them. "Before that"
+    is the whole, with the pixel expert's share where the prompt has one. Raises ValueError.
     """
 
     count: int
@@ -31,3 +31,8 @@ class Crops:
             raise ValueError(f"crops are pooled by {' or '.join(get_args(Pool))}, not {self.pool!r}")
         if not 0 <= self.low <= self.high <= 1:
             raise ValueError(f"the unsure band {self.low}..{self.high} must rise and lie in 0..1")
+
+    @property
+    def described(self) -> str:
+        """In a few words, for a verdict."""
+        return f"{self.count} crops {self.pool} in {self.low:g}..{self.high:g}"

@@ -99,6 +99,12 @@ class SoftPrompt:
         """How many native crops of each picture this prompt may look at; 0: none."""
         return max(self.crops.count if self.crops else 0, self.expert.crops if self.expert else 0)
 
+    @property
+    def looks(self) -> str:
+        """What it sees of a picture, in a few words, for a verdict: `whole + 4 crops mean in 0.2..0.8`."""
+        seen = f"whole + {self.crops.described}" if self.crops else "whole"
+        return f"{seen}, {self.expert.described}" if self.expert else seen
+
     def vectors(self, backbone: Backbone) -> PromptVectors:
         """What to score with on `backbone`, on its device. Raises PromptMismatch, and ValueError for an ensemble."""
         (only,) = self.member_vectors(backbone)

@@ -28,10 +28,9 @@ def question_states(backbone: Backbone, prompt: PromptVectors, features: torch.T
     """
     qformer = backbone.model.qformer
     layer = qformer.embeddings
-    words = _embed(layer.word_embeddings, prompt.question.qformer, prompt.qformer)  # [Nq, Hq]
-    words = words + layer.position_embeddings.weight[: len(words)]
     batch = len(features)
     queries = backbone.model.query_tokens.expand(batch, -1, -1)
+    words = question_words(backbone, prompt)
     inputs = torch.cat((queries, words.to(queries.dtype).expand(batch, -1, -1)), dim=1)
     inputs = layer.dropout(layer.layernorm(inputs.to(layer.layernorm.weight.dtype)))
     # No masks: all images of a batch are asked the same question, so nothing is padded.
@@ -39,6 +38,14 @@ def question_states(backbone: Backbone, prompt: PromptVectors, features: torch.T
         inputs, encoder_hidden_states=features, query_length=backbone.queries
     ).last_hidden_state
     return states
+
+
+def question_words(backbone: Backbone, prompt: PromptVectors) -> torch.Tensor:
+    """[Nq, Hq]: the question as the Q-Former's embeddings, the vectors in place, with their positions."""
+    layer = backbone.model.qformer.embeddings
+    words = _embed(layer.word_embeddings, prompt.question.qformer, prompt.qformer)
+    positions: torch.Tensor = layer.position_embeddings.weight[: len(words)]
+    return words + positions
 
 
 def language_inputs(backbone: Backbone, prompt: PromptVectors, states: torch.Tensor) -> torch.Tensor:
@@ -78,7 +85,11 @@ def answer_logits(
     features: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """float32 [B, 2]: the logits of `yes` and of `no`, from normalised pixels or from their `vision_features`."""
-    states = answer_states(backbone, _inputs(backbone, prompt, pixels, features))[:, 0]
+    return yes_and_no(backbone, answer_states(backbone, _inputs(backbone, prompt, pixels, features))[:, 0])
+
+
+def yes_and_no(backbone: Backbone, states: torch.Tensor) -> torch.Tensor:
+    """float32 [N, 2] from the answer's states [N, Hl]: two rows of the LM head."""
     head = backbone.model.language_model.lm_head
     rows = head.weight[[backbone.words.yes, backbone.words.no]]
     return functional.linear(states.float(), rows.float())
@@ -111,8 +122,8 @@ def vocabulary_logits(backbone: Backbone, states: torch.Tensor) -> torch.Tensor:
 
 
 def margins(logits: torch.Tensor) -> torch.Tensor:
-    """[B] from `answer_logits`: logit(no) - logit(yes). Higher is more likely fake."""
-    return logits[:, 1] - logits[:, 0]
+    """[...] from logits [..., 2] of `answer_logits`: logit(no) - logit(yes). Higher is more likely fake."""
+    return logits[..., 1] - logits[..., 0]
 
 
 def _inputs(

@@ -36,7 +36,7 @@ class ActiveScorer:
 
 
 class ActivePrompt:
-    """Gives the scorer to use now. Keep it to one thread at a time: the one that holds the device."""
+    """Gives the scorer to use now. Keep `scorer` to one thread at a time: the one that holds the device."""
 
     def __init__(self, backbone: Backbone, prompts: Prompts, versions: Mapping[str, str]) -> None:
         self._backbone = backbone
@@ -58,6 +58,11 @@ class ActivePrompt:
             raise no_active_prompt(self._backbone.name)
         return self._scorer
 
+    def native_crops(self) -> int:
+        """How many native crops the prompt last in use looks at; for any thread, and without a look into SQL."""
+        scorer = self._scorer
+        return 0 if scorer is None else scorer.native_crops
+
     def _swap(self, record: PromptRecord) -> ActiveScorer:
         try:
             scorer = self._load(record)
@@ -75,6 +80,7 @@ class ActivePrompt:
             **self._versions,
             "backbone_revision": self._backbone.revision,
             "calibration": prompt.calibration.described,
+            "looks": prompt.looks,
         }
         return ActiveScorer(
             detector=Detector(self._backbone, prompt),

@@ -12,7 +12,7 @@ from moderation.detector import Detector
 from moderation.domain.policy import Thresholds, decide
 from moderation.domain.verdict import Decision
 from moderation.errors import ImageRejected, RejectReason
-from moderation.flows.scan import Picture
+from moderation.flows.see import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def scan_paths(
     paths: Iterable[Path],
     *,
     detector: Detector,
-    prepare: Callable[[bytes], Picture],
+    prepare: Callable[[bytes, int], Picture],
     thresholds: Thresholds,
     readers: Executor,
     batch_size: int,
@@ -39,7 +39,7 @@ def scan_paths(
     """One result a file, in order; holds one batch of pictures at a time."""
     rest = iter(paths)
     while batch := list(islice(rest, batch_size)):
-        read = list(readers.map(lambda path: _read(path, prepare), batch))
+        read = list(readers.map(lambda path: _read(path, prepare, detector.native_crops), batch))
         scores = iter(detector.score([item.views for item in read if isinstance(item, Picture)]))
         for path, item in zip(batch, read, strict=True):
             result = next(scores) if isinstance(item, Picture) else item
@@ -50,9 +50,9 @@ def scan_paths(
                 yield Scanned(str(path), decision, result.probability, result.margin)
 
 
-def _read(path: Path, prepare: Callable[[bytes], Picture]) -> Picture | ImageRejected:
+def _read(path: Path, prepare: Callable[[bytes, int], Picture], native_crops: int) -> Picture | ImageRejected:
     try:
-        return prepare(path.read_bytes())
+        return prepare(path.read_bytes(), native_crops)
     except ImageRejected as error:
         return error
     except OSError as error:

@@ -6,25 +6,22 @@ claim: its images then ride alone, until the guilty one is found.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from moderation.domain.claim import Claim, ClaimedImage, Outcome, Postponed, Rejected, Scored, ScoredBy
-from moderation.domain.image import ImageFacts
+from moderation.domain.claim import Claim, Outcome, Postponed, Rejected, Scored
 from moderation.domain.policy import decide
-from moderation.domain.submission import ImageId, retry_delay_s
-from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
+from moderation.domain.submission import ImageId
+from moderation.errors import ConfigurationError, ImageRejected, ServiceDown
 from moderation.flows.batch import BatchReport, log_batch
 from moderation.flows.gate import Gate, UnderWay
-from moderation.images import Views
+from moderation.flows.see import Looked, Looker
 from moderation.storage.claims import Claims
 from moderation.storage.policies import Policies, for_sources
 
@@ -34,58 +31,18 @@ T = TypeVar("T")
 PATIENCE_S = 90.0
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture ready for the detector."""
-
-    facts: ImageFacts
-    views: Views
-
-
-class Score(Protocol):
-    """margin: logit(no) - logit(yes); probability: calibrated P(fake) in 0..1."""
-
-    @property
-    def margin(self) -> float: ...
-    @property
-    def probability(self) -> float: ...
-
-
-class Scorer(Protocol):
-    """The detector with the prompt that is active now."""
-
-    @property
-    def by(self) -> ScoredBy: ...
-    @property
-    def native_crops(self) -> int:
-        """How many native crops of each picture it looks at."""
-        ...
-
-    def score(self, views: Sequence[Views], sources: Sequence[str]) -> Sequence[Score | ImageRejected]:
-        """One result a picture, in order."""
-        ...
-
-
 @dataclass(frozen=True)
 class Scanner:
-    """One worker process's scanning; `scan` may run in several threads at once.
-
-    `fetch` gives a picture or raises ImageRejected or ImageUnavailable; `scorer` gives the detector as it is active.
-    """
+    """One worker process's scanning; `scan` may run in several threads at once."""
 
     claims: Claims
     policies: Policies
-    fetch: Callable[[ImageId], Picture]
-    scorer: Callable[[], Scorer]
-    fetchers: Executor
+    looker: Looker
     batch_size: int
     lease_s: float
-    max_attempts: int
-    retry_base_s: float
     patience_s: float = PATIENCE_S
     gate: Gate = field(default_factory=Gate)
     under_way: UnderWay = field(default_factory=UnderWay)
-    device: threading.Lock = field(default_factory=threading.Lock)
 
     def scan(self, image_ids: Sequence[ImageId]) -> BatchReport | None:
         """Scores the ids that are free, topped up to a batch; None when there is nothing to do.
@@ -119,24 +76,10 @@ class Scanner:
 
     def _work(self, claim: Claim) -> BatchReport:
         began = time.monotonic()
-        fetched = list(self.fetchers.map(self._fetch, claim.images))
-        pictures = [
-            (image, item) for image, item in zip(claim.images, fetched, strict=True) if isinstance(item, Picture)
-        ]
-        outcomes: list[Outcome] = [item for item in fetched if not isinstance(item, Picture)]
-        ready = started = ended = time.monotonic()
-        by = None
-        if pictures:
-            with self.device:
-                started = time.monotonic()
-                scorer = self.scorer()
-                results = scorer.score(
-                    [picture.views for _, picture in pictures], [image.source for image, _ in pictures]
-                )
-                ended = time.monotonic()
-            by = scorer.by
-            outcomes += self._decide(claim, pictures, results, ended - began)
-        refused = self._patiently(lambda: self.claims.settle(claim, outcomes, by))
+        outcomes, looked = self.looker.look(claim.images)
+        if looked.by is not None:
+            outcomes += self._decide(claim, looked, looked.ended - began)
+        refused = self._patiently(lambda: self.claims.settle(claim, outcomes, looked.by))
         report = BatchReport(
             images=len(outcomes),
             scored=sum(isinstance(outcome, Scored) for outcome in outcomes),
@@ -144,36 +87,25 @@ class Scanner:
             postponed=sum(isinstance(outcome, Postponed) for outcome in outcomes),
             refused=len(refused),
             queued_ms=fmean((claim.claimed_at - image.submitted_at).total_seconds() * 1000 for image in claim.images),
-            fetch_ms=(ready - began) * 1000,
-            waited_ms=(started - ready) * 1000,
-            device_ms=(ended - started) * 1000,
-            write_ms=(time.monotonic() - ended) * 1000,
+            fetch_ms=(looked.ready - began) * 1000,
+            waited_ms=(looked.started - looked.ready) * 1000,
+            device_ms=(looked.ended - looked.started) * 1000,
+            write_ms=(time.monotonic() - looked.ended) * 1000,
         )
         log_batch(report, outcomes)
         return report
 
-    def _fetch(self, image: ClaimedImage) -> Picture | Rejected | Postponed:
-        try:
-            return self.fetch(image.image_id)
-        except ImageRejected as error:
-            return Rejected(image, error.reason, error.detail)
-        except ImageUnavailable as error:
-            if image.attempts >= self.max_attempts:
-                return Rejected(image, RejectReason.GAVE_UP, f"{image.attempts} tries, the last: {error.detail}")
-            return Postponed(image, retry_delay_s(image.image_id, image.attempts, self.retry_base_s), error.detail)
-
     def _decide(
         self,
         claim: Claim,
-        pictures: Sequence[tuple[ClaimedImage, Picture]],
-        results: Sequence[Score | ImageRejected],
+        looked: Looked,
         elapsed_s: float,
     ) -> list[Outcome]:
         policies = self._patiently(
-            lambda: for_sources(self.policies.current(), {image.source for image, _ in pictures})
+            lambda: for_sources(self.policies.current(), {image.source for image, _ in looked.pictures})
         )
         outcomes: list[Outcome] = []
-        for (image, picture), result in zip(pictures, results, strict=True):
+        for (image, picture), result in zip(looked.pictures, looked.results, strict=True):
             if isinstance(result, ImageRejected):
                 outcomes.append(Rejected(image, result.reason, result.detail))
                 continue

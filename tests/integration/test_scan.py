@@ -19,7 +19,8 @@ from moderation.domain.submission import MAX_CRASHES, ImageId, State
 from moderation.domain.verdict import Decision
 from moderation.embedded import Server
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
-from moderation.flows.scan import Picture, Scanner
+from moderation.flows.scan import Scanner
+from moderation.flows.see import Looker, Picture
 from moderation.images import Views
 from moderation.storage.tables import PolicyRow
 from tests.store import FACTS, LONG_S, Store, furnish, ids, numbered, open_database
@@ -74,11 +75,13 @@ class FakeSource:
 
     pictures: dict[str, int | Exception] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
+    crops: list[int] = field(default_factory=list)
     before: Callable[[ImageId], None] = lambda _: None
 
-    def __call__(self, image_id: ImageId) -> Picture:
+    def __call__(self, image_id: ImageId, native_crops: int) -> Picture:
         self.before(image_id)
         self.fetched.append(image_id)
+        self.crops.append(native_crops)
         found = self.pictures.get(image_id, 10)
         if isinstance(found, Exception):
             raise found
@@ -86,19 +89,25 @@ class FakeSource:
 
 
 @contextmanager
-def scanning(store: Store, scorer: FakeScorer, source: FakeSource, **options: Any) -> Iterator[Scanner]:
-    settings: dict[str, Any] = {
-        "batch_size": 8, "lease_s": LONG_S, "max_attempts": 3, "retry_base_s": 0.0, "patience_s": GENEROUS_S
-    }  # fmt: skip
+def scanning(
+    store: Store,
+    scorer: FakeScorer,
+    source: FakeSource,
+    *,
+    native_crops: Callable[[], int] | None = None,
+    **options: float,
+) -> Iterator[Scanner]:
+    settings: dict[str, Any] = {"batch_size": 8, "lease_s": LONG_S, "patience_s": GENEROUS_S}
     with ThreadPoolExecutor(4) as fetchers:
-        yield Scanner(
-            claims=store.claims,
-            policies=store.policies,
+        looker = Looker(
             fetch=source,
+            native_crops=native_crops or (lambda: scorer.native_crops),
             scorer=lambda: scorer,
             fetchers=fetchers,
-            **settings | options,
+            max_attempts=3,
+            retry_base_s=0.0,
         )
+        yield Scanner(claims=store.claims, policies=store.policies, looker=looker, **settings | options)
 
 
 @pytest.fixture
@@ -228,10 +237,10 @@ def test_an_image_that_can_not_be_had_is_tried_again_and_given_up(
     source.pictures = {"away": ImageUnavailable("timed out")}
     store.add("away", "here")
     work_off(scanner, store)
-    assert source.fetched.count("away") == scanner.max_attempts
+    assert source.fetched.count("away") == scanner.looker.max_attempts
     row = store.row("away")
-    assert (row.state, row.reason, row.attempts) == (State.FAILED, RejectReason.GAVE_UP, scanner.max_attempts)
-    assert row.detail == f"{scanner.max_attempts} tries, the last: timed out"
+    assert (row.state, row.reason, row.attempts) == (State.FAILED, RejectReason.GAVE_UP, scanner.looker.max_attempts)
+    assert row.detail == f"{scanner.looker.max_attempts} tries, the last: timed out"
     assert store.row("here").state is State.DONE
 
 
@@ -297,6 +306,55 @@ def test_a_missing_default_policy_is_held_against_no_image(store: Store, scanner
     store.policies.ensure_default()
     assert scanner.scan(ids("a")) is not None
     assert (store.row("a").state, store.row("a").crashes) == (State.DONE, 0)
+
+
+def test_pictures_come_with_as_many_native_crops_as_the_prompt_looks_at(
+    store: Store, scanner: Scanner, scorer: FakeScorer, source: FakeSource
+) -> None:
+    store.add("plain")
+    scanner.scan(ids("plain"))
+    scorer.native_crops = 3
+    store.add("closer")
+    scanner.scan(ids("closer"))
+    assert list(zip(source.fetched, source.crops, strict=True)) == [("plain", 0), ("closer", 3)]
+
+
+def test_a_prompt_that_wants_more_crops_and_comes_between_fetch_and_device_gets_them(
+    store: Store, source: FakeSource
+) -> None:
+    before, after = FakeScorer(store.by), FakeScorer(store.by, native_crops=4)
+    gone = {"gone": ImageRejected(RejectReason.NOT_FOUND, "no such file")}
+    source.pictures = dict(gone)
+    store.add("a", "gone")
+    with scanning(store, after, source, native_crops=lambda: before.native_crops) as scanner:
+        report = scanner.scan(ids("a"))
+    assert report is not None
+    assert (report.images, report.scored, report.rejected) == (2, 1, 1)
+    assert sorted(zip(source.fetched, source.crops, strict=True)) == [("a", 0), ("a", 4), ("gone", 0)]
+    assert (before.batches, after.batches) == ([], [1])
+
+
+def test_what_is_gone_at_the_second_fetch_is_no_score_of_the_first(store: Store, source: FakeSource) -> None:
+    def vanish(image_id: ImageId) -> None:
+        if image_id in source.fetched:
+            source.pictures[image_id] = ImageUnavailable("timed out")
+
+    source.before = vanish
+    store.add("a")
+    with scanning(store, FakeScorer(store.by, native_crops=2), source, native_crops=lambda: 0) as scanner:
+        report = scanner.scan(ids("a"))
+    assert report is not None
+    assert (report.scored, report.postponed) == (0, 1)
+    assert store.verdicts.list() == []
+
+
+def test_the_device_is_free_while_pictures_are_fetched_again(store: Store, source: FakeSource) -> None:
+    held: list[bool] = []
+    store.add("a")
+    with scanning(store, FakeScorer(store.by, native_crops=2), source, native_crops=lambda: 0) as opened:
+        source.before = lambda _: held.append(opened.looker.device.locked())
+        opened.scan(ids("a"))
+    assert held == [False, False]
 
 
 def test_the_device_scores_one_batch_at_a_time_while_the_next_is_fetched(

@@ -20,10 +20,12 @@ from moderation.detector import (
     SoftPrompt,
     answer_logits,
     load_backbone,
+    looks,
     margins,
     normalise,
+    vision_features,
 )
-from moderation.detector.detector import halving
+from moderation.detector.halving import halving
 from moderation.errors import ImageRejected, PromptMismatch, RejectReason
 from moderation.images import Views
 from tests import tiny_backbones as tiny
@@ -101,27 +103,29 @@ def test_a_margin_that_is_no_number_is_its_images_error(
     backbone: Backbone, prompt: SoftPrompt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = Detector(backbone, prompt)
-    monkeypatch.setattr(detector, "_margins", lambda batch: [1.0, float("nan"), float("inf")][: len(batch)])
+    monkeypatch.setattr(detector, "margins", lambda _: torch.tensor([1.0, float("nan"), float("inf")]))
     good, *bad = detector.score(_views(_pictures(3)))
     assert good == Score(1.0, CALIBRATION.probability(1.0))
     assert [item.reason for item in bad if isinstance(item, ImageRejected)] == [RejectReason.NOT_A_NUMBER] * 2
 
 
-def test_a_device_that_is_too_small_gets_smaller_batches(backbone: Backbone, prompt: SoftPrompt) -> None:
-    detector = Detector(backbone, prompt)
-    pictures = _pictures(7)
-    expected = detector.score(_views(pictures))
-    sizes: list[int] = []
+def test_a_device_that_is_too_small_gets_smaller_batches(
+    backbone: Backbone, prompt: SoftPrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, views, sizes = Detector(backbone, prompt), _views(_pictures(7)), list[int]()
+    expected = detector.score(views)
 
-    def small(batch: torch.Tensor) -> list[float]:
-        sizes.append(len(batch))
-        if len(batch) > 2:
+    def small(loaded: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.\nmore words")
-        return detector._margins(batch)
+        return vision_features(loaded, pixels)
 
-    found = halving(small, torch.from_numpy(pictures))
+    monkeypatch.setattr(looks, "vision_features", small)
+    found = detector.score(views)
     assert sizes == [7, 3, 1, 2, 4, 2, 2]
-    assert found == pytest.approx([item.margin for item in expected if isinstance(item, Score)], abs=1e-5)
+    margins = [item.margin for item in found if isinstance(item, Score)]
+    assert margins == pytest.approx([item.margin for item in expected if isinstance(item, Score)], abs=1e-5)
 
 
 def test_an_image_that_does_not_fit_alone_is_its_own_error() -> None:
