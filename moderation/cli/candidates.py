@@ -137,7 +137,7 @@ def _of_lora(wiring: Wiring, folder: Path, threshold: float | None) -> Candidate
         raise ConfigurationError("--prompt", f"{LORA}{folder} leads nowhere", hint="name the folder modctl tune made")
     detector = load_lora(folder, wiring.backbone)
     own = _threshold(str(folder), getattr(detector, "threshold", DEFAULT_THRESHOLD))
-    subject = Subject(f"lora-{folder.resolve().name}", _hash_of(folder), own if threshold is None else threshold)
+    subject = Subject(f"lora {detector.name}", _hash_of(folder), own if threshold is None else threshold)
     return Candidate(subject, detector)
 
 
