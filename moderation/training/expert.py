@@ -1,33 +1,40 @@
-"""Training the pixel expert, and what its word is worth beside the margin. Holds one batch of crops, never a data set.
+"""Training the pixel expert, and what its word is worth beside the margin. Holds two batches of crops, not a data set.
 
 The expert is trained on native crops alone; the language model's margin meets it only in `fuse`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from moderation.detector.calibration import Calibration
+from moderation.detector.expert import PixelExpert
+from moderation.errors import ConfigurationError
+from moderation.evaluation.metrics import auc
+from moderation.training.fusion import Fusion, fuse
+from moderation.training.native import Look, file_crops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
 
-Look = Callable[[int, np.random.Generator | None], "NDArray[np.uint8]"]
-"""Native crops uint8 [K, S, S, 3] of the picture at an index; with a generator: drawn and augmented by it."""
-Augment = Callable[["Image.Image", np.random.Generator], "Image.Image"]
+__all__ = ["Epoch", "Examples", "Fusion", "Look", "expert_logits", "file_crops", "fuse", "train_expert"]
+
+_DECAY = 1e-2
+_CLIP = 1.0  # of the gradient's norm
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled pictures that are read when they are needed. `is_fake`: bool [N]."""
+    """Labelled pictures that are read when they are needed. is_fake: bool [N]."""
 
     look: Look
     is_fake: NDArray[np.bool_]
@@ -35,24 +42,11 @@ class Examples:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to."""
+    """What one epoch came to; `number` counts from 1."""
 
     number: int
     loss: float
     validation_auc: float
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """`weight`: what one unit of the expert's logit adds to the margin. `calibration`: of the sum."""
-
-    weight: float
-    calibration: Calibration
-
-
-def file_crops(paths: Sequence[Path], size: int, crops: int, augment: Augment | None = None) -> Look:
-    """A Look that decodes files: the crops of `images.views`, or drawn places after `augment`, with a generator."""
-    raise NotImplementedError
 
 
 def train_expert(
@@ -62,17 +56,34 @@ def train_expert(
     seed: int,
     epochs: int = 12,
     batch_size: int = 32,
-    lr: float = 3e-3,
+    lr: float = 4e-3,
     device: str = "cpu",
     readers: Executor | None = None,
     report: Callable[[Epoch], None] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors (float32, CPU) of the epoch with the best validation AUC; ExpertWeights takes them.
+    """The tensors (float32, CPU) of the epoch with the best validation AUC, ready for ExpertWeights.
 
-    Keep pictures of one source (group) on one side of training and validation. On a CPU the same seed gives the same
-    numbers, whatever `readers` does. Raises ConfigurationError where a class is missing.
+    Each batch holds as many reals as fakes. Pictures of one group must not stand on both sides. On a CPU the same seed
+    gives the same numbers, whatever `readers` does. Raises ConfigurationError where a class is missing.
     """
-    raise NotImplementedError
+    for name, examples in (("training", training), ("validation", validation)):
+        if examples.is_fake.all() or not examples.is_fake.any():
+            raise ConfigurationError("--expert", f"the {name} pictures are all of one class")
+    expert = _untrained(seed).to(device)
+    steps = epochs * -(-len(training.is_fake) // batch_size)
+    optimiser = torch.optim.AdamW(expert.parameters(), lr=lr, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=lr, total_steps=steps + 1)
+    best: tuple[float, float] = (-1.0, 0.0)
+    kept: dict[str, torch.Tensor] = {}
+    for number in range(1, epochs + 1):
+        loss = _epoch(expert, optimiser, schedule, _batches(training, batch_size, (seed, number), readers), device)
+        tensors = _folded(expert)
+        found, rank = _validated(tensors, validation, device, batch_size, readers)
+        if rank > best:
+            best, kept = rank, tensors
+        if report is not None:
+            report(Epoch(number, loss, found))
+    return kept
 
 
 def expert_logits(
@@ -84,13 +95,102 @@ def expert_logits(
     batch_size: int = 32,
     readers: Executor | None = None,
 ) -> NDArray[np.float64]:
-    """[count]: the expert's logit of each picture, the mean over its native crops, not augmented."""
-    raise NotImplementedError
+    """[count]: the expert's logit of each picture, the mean over its native crops as they are."""
+    expert = PixelExpert()
+    expert.load_state_dict(tensors)
+    expert.eval().to(device)
+    found: list[float] = []
+    with torch.inference_mode():
+        for crops in _read(lambda index: look(index, None), range(count), batch_size, readers):
+            logits = expert(torch.from_numpy(np.concatenate(crops)).to(device)).cpu()
+            found += [float(part.mean()) for part in logits.split([len(one) for one in crops])]
+    return np.array(found)
 
 
-def fuse(margins: NDArray[np.float64], logits: NDArray[np.float64], is_fake: NDArray[np.bool_]) -> Fusion:
-    """The logistic of margin and expert's logit on validation pictures that neither was trained on.
+def _untrained(seed: int) -> PixelExpert:
+    """Each convolution with a normalisation behind it, which training needs and scoring does not."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        expert = PixelExpert()
+    layers = cast("Any", expert.layers)  # a ModuleList does not know what it holds
+    expert.layers = nn.ModuleList(nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)) for layer in layers)
+    return expert
 
-    Raises ConfigurationError where the expert (or the margin) does not help: then leave it out.
-    """
-    raise NotImplementedError
+
+def _folded(expert: PixelExpert) -> dict[str, torch.Tensor]:
+    """The tensors of the same expert without normalisations."""
+    plain, layers = PixelExpert(), cast("Any", expert.layers)
+    plain.layers = nn.ModuleList(fuse_conv_bn_eval(layer[0].eval(), layer[1].eval()) for layer in layers)
+    plain.head = expert.head
+    return plain.tensors()
+
+
+def _epoch(
+    expert: PixelExpert,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    device: str,
+) -> float:
+    """One pass; the mean loss."""
+    expert.train()
+    losses = []
+    for pixels, is_fake in batches:
+        loss = functional.binary_cross_entropy_with_logits(expert(pixels.to(device)), is_fake.to(device))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(expert.parameters(), _CLIP)
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses))
+
+
+def _validated(
+    tensors: dict[str, torch.Tensor], examples: Examples, device: str, batch_size: int, readers: Executor | None
+) -> tuple[float, tuple[float, float]]:
+    """The AUC, and what the best epoch is chosen by: the AUC, then the likelihood."""
+    truth = examples.is_fake
+    logits = expert_logits(tensors, examples.look, len(truth), device=device, batch_size=batch_size, readers=readers)
+    found = auc(truth.tolist(), logits.tolist())
+    return found, (found, -float(np.logaddexp(0, np.where(truth, -logits, logits)).mean()))
+
+
+def _batches(
+    examples: Examples, batch_size: int, seed: tuple[int, int], readers: Executor | None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(pixels uint8 [B, S, S, 3], whether fake float32 [B]) for one epoch of as many draws as there are pictures."""
+    order = _order(examples.is_fake, np.random.default_rng(seed))
+
+    def read(place: int) -> NDArray[np.uint8]:
+        return examples.look(int(order[place]), np.random.default_rng((*seed, place)))
+
+    start = 0
+    for crops in _read(read, range(len(order)), batch_size, readers):
+        labels = examples.is_fake[order[start : start + len(crops)]]
+        start += len(crops)
+        repeated = np.repeat(labels, [len(one) for one in crops])
+        yield torch.from_numpy(np.concatenate(crops)), torch.from_numpy(repeated.astype(np.float32))
+
+
+def _order(is_fake: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Real and fake in turn, each class as often as it takes."""
+    half = -(-len(is_fake) // 2)
+    sides = []
+    for members in (np.flatnonzero(~is_fake), np.flatnonzero(is_fake)):
+        rounds = [rng.permutation(members) for _ in range(-(-half // len(members)))]
+        sides.append(np.concatenate(rounds)[:half])
+    return np.stack(sides, axis=1).reshape(-1)[: len(is_fake)]
+
+
+def _read(
+    read: Callable[[int], NDArray[np.uint8]], places: Sequence[int], size: int, readers: Executor | None
+) -> Iterator[list[NDArray[np.uint8]]]:
+    """Batches in order; with `readers`, the next one is read while this one is worked on."""
+    parts = [places[start : start + size] for start in range(0, len(places), size)]
+    coming = None
+    for part in [*parts, None]:
+        following = None if part is None else (readers.map if readers else map)(read, part)
+        if coming is not None:
+            yield list(coming)
+        coming = following
