@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from moderation.cli.shared import (
-    confirm,
-    console,
-    counted,
-    json_option,
-    load_prompt,
-    parts,
-    print_facts,
-    print_json,
-    say,
-    yes_option,
-)
-from moderation.errors import ConfigurationError, SchemaMismatch, ServiceDown
+from moderation.cli.shared import confirm, json_option, say, yes_option
+from moderation.cli.tune_parts import cache_folder, command_line, machine, starting_prompt, workbench
+from moderation.cli.tune_view import print_outcome, show_plan
+from moderation.errors import SchemaMismatch, ServiceDown
 
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
     from moderation.domain.prompt import PromptId, PromptRecord
     from moderation.flows.tuned import Bench, Tuned
     from moderation.flows.tuning_data import TuningData
-    from moderation.training.plan import Precision, TunePlan
+    from moderation.training.plan import TunePlan
+    from moderation.training.run import RunFolder
     from moderation.wiring import Wiring
 
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _SEVERAL = ("--real", "--fake")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -122,6 +111,7 @@ def command(
 
     The backbone stays frozen. Ctrl-C keeps the best so far; a run that was killed goes on with --resume.
     """
+    from moderation.flows.tune import go
     from moderation.training.plan import TunePlan
     from moderation.training.progress import check_tensorboard
 
@@ -129,36 +119,53 @@ def command(
     _check_sources(real, fake, manifest, val, resume, cache=cache, no_cache=no_cache)
     if tensorboard:
         check_tensorboard()
+    run, data = None, None
     if resume is not None:
+        if dry_run:
+            raise click.UsageError("--dry-run shows a new run's plan; with --resume see plan.json in its folder")
         run, plan = _resumed(resume, asked | ({"recipe": recipe} if recipe else {}))
     else:
-        run, plan = None, TunePlan.paper(**asked) if recipe == "paper" else TunePlan(**asked)
+        from moderation.flows.tuning_data import gather
+
+        plan = TunePlan.paper(**asked) if recipe == "paper" else TunePlan(**asked)
+        data = gather(real=real, fake=fake, manifest=manifest, val=val, seed=plan.seed)
     with ExitStack() as stack:
-        plan, wiring = _machine(plan, stack, exact=run is not None)
-        given, parent = _start(plan, wiring)
-        bench = _bench(wiring, stack, None if no_cache else cache or _cache_folder(), tensorboard=tensorboard)
+        plan, wiring = machine(plan, stack, exact=resume is not None)
+        given, parent = starting_prompt(plan, wiring)
+        bench = workbench(wiring, stack, None if no_cache else cache or cache_folder(), tensorboard=tensorboard)
+        if data is not None:
+            run = _new(plan, data, bench, out, asked, given, parent, dry_run=dry_run, yes=yes, as_json=as_json)
         if run is None:
-            from moderation.flows.tune import begin, fill, prospect
-            from moderation.flows.tuning_data import gather
-
-            data = gather(real=real, fake=fake, manifest=manifest, val=val, seed=plan.seed)
-            plan = fill(plan, wiring.backbone, len(data.train))
-            coming = prospect(plan, data, wiring.backbone)
-            _show(plan, data, coming, asked, dry_run=dry_run, as_json=as_json)
-            if dry_run:
-                return
-            confirm("Tune?", yes=yes)
-            run = begin(plan, data, bench, out, datetime.now(UTC), command=_command_line(), given=given, parent=parent)
-        elif dry_run:
-            raise click.UsageError("--dry-run shows a new run's plan; with --resume see plan.json in its folder")
-        else:
-            run.log("resumed", command=_command_line())
-        from moderation.flows.tune import go
-
+            return
         say(f"run: {run.path}")
+        run.log("started", command=command_line())
         tuned = go(run, bench, given)
         record = None if no_register else _register(wiring, tuned, plan.name)
-    _print(tuned, record, plan, as_json=as_json, no_register=no_register)
+    print_outcome(tuned, record, plan, as_json=as_json, no_register=no_register)
+
+
+def _new(
+    plan: TunePlan,
+    data: TuningData,
+    bench: Bench,
+    out: Path,
+    asked: Mapping[str, Any],
+    given: SoftPrompt | None,
+    parent: PromptId | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> RunFolder | None:
+    """Shows the plan and makes the run's folder; None if it was only to be shown."""
+    from moderation.flows.tune import begin, fill, prospect
+
+    plan = fill(plan, bench.backbone, len(data.train))
+    show_plan(plan, data, prospect(plan, data, bench.backbone), asked, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        return None
+    confirm("Tune?", yes=yes)
+    return begin(plan, data, bench, out, datetime.now(UTC), command=command_line(), given=given, parent=parent)
 
 
 def _check_sources(
@@ -183,140 +190,16 @@ def _check_sources(
         raise click.UsageError("give --real DIR and --fake DIR, or --manifest FILE, or --resume RUN")
 
 
-def _resumed(path: Path, asked: Mapping[str, Any]) -> Any:
+def _resumed(path: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, TunePlan]:
     """The run's folder and its plan, which what was asked must not contradict."""
-    from moderation.training.run import RunFolder, check_same
+    from moderation.training.run import RunFolder
+    from moderation.training.state import check_same
 
     run = RunFolder.open(path)
     plan = run.facts().plan
     check_same(plan, asked)
     run.images()  # refuses changed data before a backbone is loaded
     return run, plan
-
-
-def _machine(plan: TunePlan, stack: ExitStack, *, exact: bool) -> tuple[TunePlan, Wiring]:
-    """The parts, with the backbone in the precision that the plan says or gets here."""
-    from dataclasses import replace
-
-    from moderation.detector.device import choose_device, choose_dtype
-    from moderation.settings import load_settings
-
-    settings = load_settings()
-    device = choose_device(settings.device)
-    dtype = str(choose_dtype(settings.dtype, device)).removeprefix("torch.")
-    named = next(name for name, known in _DTYPES.items() if known == dtype)
-    precision = plan.precision or named
-    if precision == "fp16" and device.type != "cuda":
-        if exact:
-            raise ConfigurationError("MODERATION_DEVICE", f"the run began in fp16 on CUDA; this is {device.type}")
-        say(f"precision: fp16 needs CUDA and this is {device.type}; tuning in fp32")
-        precision = "fp32"
-    wiring = stack.enter_context(parts(dtype=_DTYPES[precision]))
-    return replace(plan, precision=cast("Precision", precision)), wiring
-
-
-def _start(plan: TunePlan, wiring: Wiring) -> tuple[SoftPrompt | None, PromptId | None]:
-    """The prompt that --init names, and its id if it is a registered one."""
-    kind, _, value = plan.init.partition(":")
-    if kind != "prompt":
-        return None, None
-    from moderation.detector import SoftPrompt
-
-    if Path(value).is_file():
-        prompt = load_prompt(Path(value))
-        try:
-            return prompt, wiring.prompts.find(prompt.sha256).prompt_id
-        except (ConfigurationError, ServiceDown):
-            return prompt, None  # a file needs no registry
-    try:
-        record = wiring.prompts.find(value)
-    except ConfigurationError as error:
-        raise ConfigurationError("--init", f"{value!r} is no file, and {error.problem}", hint=error.hint) from None
-    return SoftPrompt.from_bytes(wiring.prompts.blob(record.prompt_id), sha256=record.sha256), record.prompt_id
-
-
-def _bench(wiring: Wiring, stack: ExitStack, cache: Path | None, *, tensorboard: bool) -> Bench:
-    from moderation.flows.tuned import Bench
-    from moderation.images import decode
-    from moderation.training.progress import Interrupt
-
-    settings, size = wiring.settings, wiring.backbone.image_size
-    turned = "exif" if settings.exif_orientation else "stored"
-    return Bench(
-        backbone=wiring.backbone,
-        decode=lambda data: decode(
-            data, max_pixels=settings.max_image_pixels, exif_orientation=settings.exif_orientation
-        )[0],
-        readers=stack.enter_context(ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="read")),
-        preparation=f"shorter side {size} bicubic, centre crop, {turned} orientation",
-        console=console(stderr=True),
-        say=say,
-        interrupt=Interrupt(say),
-        cache=cache,
-        tensorboard=tensorboard,
-    )
-
-
-def _cache_folder() -> Path:
-    from moderation.training.cache import default_folder
-
-    return default_folder()
-
-
-def _command_line() -> str:
-    import shlex
-
-    return shlex.join(["modctl", *sys.argv[1:]])
-
-
-def _show(
-    plan: TunePlan,
-    data: TuningData,
-    coming: Mapping[str, Any],
-    asked: Mapping[str, Any],
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """The plan: on standard output if it is what was asked for, else as talk."""
-    if as_json:
-        if dry_run:
-            print_json(dict(coming))
-        return
-    facts = _facts(plan, data, coming, asked)
-    if dry_run:
-        print_facts(facts)
-    else:
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            say(f"{name:<{width}}  {value}")
-
-
-def _facts(plan: TunePlan, data: TuningData, coming: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, str]:
-    from moderation.training.cache import human_bytes
-    from moderation.training.plan import PAPER, option
-
-    facts = {"name": plan.name, "backbone": f"{coming['backbone']} at {coming['revision'][:12]}"}
-    if plan.recipe == "paper":
-        kept = [f"{option(name)} {getattr(plan, name)}" for name in PAPER if name not in asked]
-        facts["the paper's"] = " ".join(kept)
-        facts["given beside it"] = " ".join(f"{option(name)} {value}" for name, value in asked.items()) or "nothing"
-    for half, counts in data.counts().items():
-        for what, found in counts.items():
-            facts[f"{half} by {what}"] = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
-    if data.left_out:
-        facts["left out"] = f"{counted(data.left_out, 'picture')} kept for testing, or for validation elsewhere"
-    facts |= {
-        "method": "LoRA"
-        if plan.method == "lora"
-        else f"{plan.position}, sides {plan.sides}, tokens {plan.tokens}, members {plan.members}, init {plan.init}",
-        "steps": f"{plan.epochs} epochs of {coming['steps_per_epoch']} steps, batches of {plan.batch_size}"
-        + (f", {plan.members} members" if plan.members > 1 else ""),
-        "learning": f"loss {plan.loss}, lr {plan.lr:g} {plan.schedule}, weight decay {plan.weight_decay:g}, "
-        f"augment {plan.augment}, {plan.precision}, seed {plan.seed}",
-        "features": f"{human_bytes(coming['feature_bytes'])} for {counted(coming['features_kept'], 'picture')}",
-    }
-    return facts
 
 
 def _register(wiring: Wiring, tuned: Tuned, name: str) -> PromptRecord | None:
@@ -332,36 +215,3 @@ def _register(wiring: Wiring, tuned: Tuned, name: str) -> PromptRecord | None:
         say(f"not registered: {error}")
         say(f"  when the database is there: modctl prompt import {tuned.artefact} --name {name}")
         return None
-
-
-def _print(tuned: Tuned, record: PromptRecord | None, plan: TunePlan, *, as_json: bool, no_register: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "name": plan.name,
-                "prompt_id": record.prompt_id if record else None,
-                "state": record.state if record else None,
-                "sha256": tuned.prompt.sha256 if tuned.prompt else None,
-                "artefact": str(tuned.artefact),
-                "run": str(tuned.run),
-                "report": str(tuned.report),
-                "ended": list(tuned.ended),
-                "validation": tuned.metrics,
-                "notes": list(tuned.notes),
-            }
-        )
-        return
-    if "interrupted" in tuned.ended:
-        say("stopped on request: this is the best so far")
-    metrics = tuned.metrics
-    facts = {
-        "prompt" if tuned.prompt else "adapter": f"{record.prompt_id} ({plan.name}), {record.state}" if record
-        else f"{plan.name}, not registered" + (", as asked" if no_register else ""),
-        "file": str(tuned.artefact),
-        "validation": f"AUC {metrics['auc']:.3f}, balanced accuracy {metrics['balanced_accuracy']:.3f} "
-        f"(real {metrics['accuracy_real']:.3f}, fake {metrics['accuracy_fake']:.3f}), loss {metrics['loss']:.4f}, "
-        f"{metrics['n_real']} real and {metrics['n_fake']} fake",
-        "calibration": "; ".join(tuned.notes) or "fitted",
-        "report": str(tuned.report),
-    }  # fmt: skip
-    print_facts(facts)

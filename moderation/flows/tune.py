@@ -18,20 +18,23 @@ from moderation.domain.prompt import PromptId
 from moderation.errors import ConfigurationError
 from moderation.flows.tuned import Bench, Log, Member, Tuned, conclude, tell_unreadable
 from moderation.flows.tuning_data import TuningData, check_classes
-from moderation.training import lora, start
+from moderation.training import adapter, start
 from moderation.training.cache import FeatureCache, feature_bytes, feature_shape, human_bytes
-from moderation.training.loader import MEMORY_BYTES, Features, Fresh, Kept, keep, statistics_of
+from moderation.training.loader import MEMORY_BYTES, Features, Fresh, Kept, keep
 from moderation.training.plan import TunePlan
 from moderation.training.progress import TensorBoard, Watcher, counter, screen
-from moderation.training.run import RunFacts, RunFolder
-from moderation.training.tune import Trainable, tune
+from moderation.training.reading import statistics_of
+from moderation.training.run import RunFolder
+from moderation.training.state import RunFacts
+from moderation.training.tune import tune
+from moderation.training.validation import Trainable
 
 _PACKAGES = ("antifake-moderation", "torch", "transformers", "numpy", "pillow")
 
 
 def fill(plan: TunePlan, backbone: Backbone, pictures: int) -> TunePlan:
     """The plan with numbers for what was left open."""
-    suggested = lora.suggested_rate if plan.method == "lora" else start.suggested_rate
+    suggested = adapter.suggested_rate if plan.method == "lora" else start.suggested_rate
     return plan.filled(pictures=pictures, lr=plan.lr or suggested(backbone))
 
 
@@ -198,5 +201,5 @@ def _tune_all(
 
 def _trainable(facts: RunFacts, backbone: Backbone, member: int, given: SoftPrompt | None) -> Trainable:
     if facts.plan.method == "lora":
-        return lora.Adapter(backbone, facts.plan.seed)
+        return adapter.Adapter(backbone, facts.plan.seed)
     return start.Word(backbone, facts.plan, start.first_numbers(backbone, facts.plan, member, given))

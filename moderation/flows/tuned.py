@@ -18,11 +18,15 @@ from moderation.errors import ConfigurationError
 from moderation.flows.prompt import register
 from moderation.storage.prompts import Prompts
 from moderation.training import finish
-from moderation.training.loader import Decode, Features
-from moderation.training.lora import Adapter, save_lora
+from moderation.training.adapter import Adapter
+from moderation.training.loader import Features
+from moderation.training.lora import save_lora
 from moderation.training.progress import Interrupt
-from moderation.training.run import ADAPTER, PROMPT, Row, RunFacts, RunFolder
-from moderation.training.tune import Outcome, Trainable, validate
+from moderation.training.reading import Decode
+from moderation.training.run import ADAPTER, PROMPT, RunFolder
+from moderation.training.state import Row, RunFacts
+from moderation.training.tune import Outcome
+from moderation.training.validation import Trainable, validate
 
 _WARNING = "Tuned on the miniature: it detects decoder traces in small pictures and is no production detector."
 _SHOWN = 3  # unreadable files that are named on the screen; the run's log has all

@@ -25,8 +25,9 @@ from moderation.evaluation.metrics import auc
 from moderation.evaluation.tuning_report import EpochRow, TuningReport
 from moderation.training.calibrate import CannotCalibrate, Fitted, fit
 from moderation.training.plan import TunePlan
-from moderation.training.run import RunFacts
-from moderation.training.tune import Outcome, Validated
+from moderation.training.state import RunFacts
+from moderation.training.tune import Outcome
+from moderation.training.validation import Validated
 
 THRESHOLD = 0.5  # of P(fake); what an evaluation uses unless told otherwise
 _EXPERT_CROPS = 4  # native crops that the expert reads where --crops says nothing

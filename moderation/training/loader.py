@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from moderation.datasets.labelled import LabelledImage
 from moderation.detector.backbone import Backbone
@@ -23,21 +22,13 @@ from moderation.detector.preprocess import Normalisation, normalise
 from moderation.detector.scoring import vision_features
 from moderation.errors import ImageRejected
 from moderation.images.resize import square
-from moderation.training.augment import number, view
+from moderation.training.augment import view
 from moderation.training.cache import DTYPE, FeatureCache, feature_bytes, feature_shape
 from moderation.training.plan import Augment
+from moderation.training.reading import CHUNK, Decode, ahead
 
-SAMPLE = 5000
-"""Pictures that the normalisation is computed from, at most: a channel's mean is then known to about .002."""
 MEMORY_BYTES = 2 * 2**30
 """Features up to this size are held in memory; 3,000 pictures of the full geometry."""
-_CHUNK = 16  # pictures that go through the vision tower at once when features are kept
-_PLACES = 4  # the decimals of the original's statistics
-
-T = TypeVar("T")
-
-Decode = Callable[[bytes], Image.Image]
-"""A file's bytes as an RGB picture. Raises ImageRejected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +77,7 @@ class Kept:
                 yield Batch(place, list(rows), found[list(rows)])
             return
         cache, hashes = found
-        for place, (rows, parts) in enumerate(_ahead(self._pool, lambda row: cache.get(hashes[row]), order)):
+        for place, (rows, parts) in enumerate(ahead(self._pool, lambda row: cache.get(hashes[row]), order)):
             yield Batch(place, list(rows), torch.stack([_still_there(part, cache) for part in parts]))
 
 
@@ -125,7 +116,7 @@ class Fresh:
                 picture, size, self._augment, seed=self._seed, epoch=epoch, index=row, group=image.group or str(row)
             )
 
-        for place, (rows, parts) in enumerate(_ahead(self._pool, work, order)):
+        for place, (rows, parts) in enumerate(ahead(self._pool, work, order)):
             kept = [(row, part) for row, part in zip(rows, parts, strict=True) if part is not None]
             if kept:
                 pixels = np.stack([part for _, part in kept])
@@ -155,7 +146,7 @@ def keep(
     in_memory = len(images) * feature_bytes(feature_shape(backbone)) <= MEMORY_BYTES
     if cache is None and not in_memory:
         return Fresh(images, backbone, statistics, decode, pool, "none", seed=0)
-    chunk = 1 if backbone.device.type == "cpu" else _CHUNK  # alone: then a feature is a function of its picture
+    chunk = 1 if backbone.device.type == "cpu" else CHUNK  # alone: then a feature is a function of its picture
     unreadable: dict[Path, str] = {}
     kept: list[LabelledImage] = []
     hashes: list[str] = []
@@ -166,7 +157,7 @@ def keep(
         return _look(images[row], backbone.image_size, decode, cache)
 
     order = [range(start, min(start + chunk, len(images))) for start in range(0, len(images), chunk)]
-    for rows, looked in _ahead(pool, work, order):
+    for rows, looked in ahead(pool, work, order):
         _fill(looked, backbone, statistics, cache)
         for row, one in zip(rows, looked, strict=True):
             if one.problem or one.features is None:
@@ -182,37 +173,6 @@ def keep(
         found = torch.stack(parts) if parts else torch.empty(0, *feature_shape(backbone), dtype=DTYPE)
         return Kept(kept, found, pool, unreadable, reused)
     return Kept(kept, (cache, hashes), pool, unreadable, reused)
-
-
-def statistics_of(
-    images: Sequence[LabelledImage], size: int, decode: Decode, pool: Executor, seed: int
-) -> Normalisation:
-    """Mean and deviation by channel of the pictures as the detector sees them, of at most SAMPLE drawn by `seed`.
-
-    Sums of whole numbers, so the order of reading changes nothing. Raises ValueError if none can be read.
-    """
-    chosen: Sequence[LabelledImage] = images
-    if len(images) > SAMPLE:
-        chosen = sorted(images, key=lambda image: number(seed, image.path.name, image.group))[:SAMPLE]
-    total, squares, pixels = np.zeros(3, np.int64), np.zeros(3, np.int64), 0
-
-    def work(row: int) -> NDArray[np.int64] | None:
-        try:
-            values = square(decode(chosen[row].path.read_bytes()), size).reshape(-1, 3).astype(np.int64)
-        except (ImageRejected, OSError):
-            return None
-        return np.stack([values.sum(axis=0), (values**2).sum(axis=0)])
-
-    for _, parts in _ahead(pool, work, [[row] for row in range(len(chosen))]):
-        if (part := parts[0]) is not None:
-            total, squares, pixels = total + part[0], squares + part[1], pixels + size * size
-    if not pixels:
-        raise ValueError("no picture could be read")
-    mean = total / pixels / 255
-    std = np.sqrt(np.maximum(squares / pixels / 255**2 - mean**2, 1e-6))
-    red, green, blue = (round(float(value), _PLACES) for value in mean)
-    red_std, green_std, blue_std = (max(round(float(value), _PLACES), 10**-_PLACES) for value in std)
-    return Normalisation((red, green, blue), (red_std, green_std, blue_std))
 
 
 @dataclass(eq=False)
@@ -255,17 +215,3 @@ def _still_there(features: torch.Tensor | None, cache: FeatureCache) -> torch.Te
     if features is None:
         raise RuntimeError(f"an entry of {cache.folder} was removed or damaged while it was in use")
     return features
-
-
-def _ahead(
-    pool: Executor, work: Callable[[int], T], order: Sequence[Sequence[int]]
-) -> Iterator[tuple[Sequence[int], list[T]]]:
-    """The results for each list of rows; the next lists are under way while the caller uses one."""
-    waiting: list[tuple[Sequence[int], list[Future[T]]]] = []
-    for rows in order:
-        waiting.append((rows, [pool.submit(work, row) for row in rows]))
-        if len(waiting) * len(rows) > 2 * _CHUNK and len(waiting) > 1:
-            first, jobs = waiting.pop(0)
-            yield first, [job.result() for job in jobs]
-    for first, jobs in waiting:
-        yield first, [job.result() for job in jobs]

@@ -1,15 +1,10 @@
-"""The paper's baseline: LoRA on the language model's q and v (r 8, alpha 32, dropout 0.1), asked the plain question.
-
-An adapter is on only while it trains or scores, so that other candidates on the same backbone never feel it.
-"""
+"""The paper's LoRA baseline as a candidate: how it scores, and its files. It is asked the plain question."""
 
 from __future__ import annotations
 
 import json
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,100 +17,13 @@ from moderation.detector.calibration import Calibration
 from moderation.detector.detector import Score, Views
 from moderation.detector.halving import halving
 from moderation.detector.preprocess import Normalisation, normalise, stack
-from moderation.detector.prompt import PromptVectors
 from moderation.detector.question import QUESTIONS
 from moderation.detector.scoring import answer_logits, margins
 from moderation.errors import ConfigurationError, ImageRejected, PromptMismatch, RejectReason
-from moderation.training.augment import number
+from moderation.training.adapter import Adapter
 from moderation.training.cache import write_whole
-from moderation.training.plan import LORA_RATE
 
-RANK, ALPHA, DROPOUT = 8, 32, 0.1
-"""The paper's (arXiv 2310.17419, its LoRA baseline)."""
-_TARGETS = {"llama": ("q_proj", "v_proj"), "t5": ("q", "v")}
 _OURS, _WEIGHTS, _CONFIG = "antifake.json", "adapter_model.safetensors", "adapter_config.json"
-_PREFIX = "base_model.model."  # how peft names the tensors of a model that it wraps
-_MATRICES = ("lora_A", "lora_B")
-
-
-class Adapter:
-    """LoRA matrices in one backbone's language model, float32: the thing that an optimiser moves."""
-
-    def __init__(self, backbone: Backbone, seed: int = 0) -> None:
-        """Puts new matrices in, switched off; B is zero, so they change nothing yet."""
-        from peft import LoraConfig, inject_adapter_in_model
-
-        self.backbone = backbone
-        model = backbone.model.language_model
-        self._name = f"antifake{len(getattr(model, 'peft_config', {}))}"
-        self.config = LoraConfig(
-            r=RANK, lora_alpha=ALPHA, lora_dropout=DROPOUT, target_modules=list(_targets(backbone)), bias="none"
-        )
-        devices = [backbone.device] if backbone.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # peft's, that a second adapter goes in: it is meant to
-            torch.manual_seed(number(seed, "lora"))
-            inject_adapter_in_model(self.config, model, adapter_name=self._name)
-        self._layers = {
-            name: module
-            for name, module in model.named_modules()
-            if hasattr(module, "lora_A") and self._name in module.lora_A
-        }
-        self.parameters: dict[str, torch.Tensor] = {}
-        for name, layer in self._layers.items():
-            for matrix in _MATRICES:
-                weight = getattr(layer, matrix)[self._name].weight
-                weight.data = weight.data.float()
-                self.parameters[f"{_PREFIX}{name}.{matrix}.weight"] = weight
-        self._question = backbone.words.question(QUESTIONS["plain"], mark_qformer=False, mark_llm=False)
-        self._switch(on=False)
-
-    def vectors(self) -> PromptVectors:
-        """The plain question."""
-        return PromptVectors(self._question, None, None)
-
-    @contextmanager
-    def training(self) -> Iterator[None]:
-        """On, with its dropout and the Q-Former's."""
-        dropouts = [self.backbone.model.qformer, *(layer.lora_dropout[self._name] for layer in self._layers.values())]
-        self._switch(on=True)
-        for module in dropouts:
-            module.train()
-        try:
-            yield
-        finally:
-            for module in dropouts:
-                module.eval()
-            self._switch(on=False)
-
-    @contextmanager
-    def scoring(self) -> Iterator[None]:
-        """On, without dropout and gradients."""
-        self._switch(on=True)
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self._switch(on=False)
-
-    def load(self, numbers: Mapping[str, torch.Tensor]) -> None:
-        """Takes numbers over. Raises ValueError unless they are these matrices in name and shape."""
-        shapes = {name: tuple(values.shape) for name, values in self.parameters.items()}
-        found = {name: tuple(values.shape) for name, values in numbers.items()}
-        if found != shapes:
-            odd = sorted(set(shapes.items()) ^ set(found.items()))[0]
-            raise ValueError(f"its matrices are not those of {self.backbone.name}: {odd[0]} {list(odd[1])}")
-        if not all(bool(torch.isfinite(values).all()) for values in numbers.values()):
-            raise ValueError("it holds numbers that are not finite")
-        with torch.no_grad():
-            for name, values in self.parameters.items():
-                values.copy_(numbers[name])
-
-    def _switch(self, *, on: bool) -> None:
-        for layer in self._layers.values():
-            if on:
-                layer.set_adapter(self._name)
-            layer.enable_adapters(on)
 
 
 class LoraDetector:
@@ -148,11 +56,6 @@ class LoraDetector:
         if not math.isfinite(margin):
             return ImageRejected(RejectReason.NOT_A_NUMBER, f"margin {margin}")
         return Score(margin, self.calibration.probability(margin, source))
-
-
-def suggested_rate(backbone: Backbone) -> float:
-    """LORA_RATE at the language model's width, to 2 digits."""
-    return float(f"{LORA_RATE / backbone.llm_width:.1e}")
 
 
 def save_lora(
@@ -210,10 +113,6 @@ def load_lora(path: Path, backbone: Backbone) -> LoraDetector:
     except ValueError as error:
         raise ConfigurationError(f"lora:{path}", str(error)) from None
     return LoraDetector(adapter, name, normalisation, calibration)
-
-
-def _targets(backbone: Backbone) -> tuple[str, ...]:
-    return _TARGETS[backbone.model.config.text_config.model_type]
 
 
 def _calibration_to_json(calibration: Calibration) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from moderation.errors import ConfigurationError
-from moderation.training.run import Row
+from moderation.training.state import Row
 
 
 class Watcher(Protocol):

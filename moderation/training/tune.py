@@ -8,56 +8,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from moderation.detector.backbone import Backbone
-from moderation.detector.prompt import PromptVectors
-from moderation.detector.scoring import answer_logits, margins
-from moderation.errors import ConfigurationError
-from moderation.evaluation.metrics import auc
 from moderation.training.augment import number
 from moderation.training.loader import Batch, Features
 from moderation.training.objective import class_weights, losses, weighted
 from moderation.training.plan import TunePlan
 from moderation.training.progress import Interrupt, Watcher
-from moderation.training.run import Row, RunFolder, State
+from moderation.training.run import RunFolder
 from moderation.training.schedule import rate
+from moderation.training.state import Row, State
+from moderation.training.stepping import autocast, memory_named, optimiser, seeded
+from moderation.training.validation import Trainable, labels, validate
 
-BETAS = (0.9, 0.999)
-"""AdamW's, as the original's."""
-_VALIDATED_AT_ONCE = 64  # pictures; without gradients they need less memory than a training batch of a third
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Trainable(Protocol):
-    """What is tuned: a pseudo-word or an adapter. `parameters`: all that the optimiser gets, float32."""
-
-    backbone: Backbone
-    parameters: dict[str, torch.Tensor]
-
-    def vectors(self) -> PromptVectors:
-        """What is asked with."""
-        ...
-
-    def load(self, numbers: Mapping[str, torch.Tensor]) -> None:
-        """Takes numbers over."""
-        ...
-
-    def training(self) -> AbstractContextManager[None]:
-        """Entered while steps are made."""
-        ...
-
-    def scoring(self) -> AbstractContextManager[None]:
-        """Entered while pictures are scored."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -74,27 +42,6 @@ class Outcome:
         return self.why not in ("done", "patience", "interrupted")
 
 
-@dataclass(frozen=True)
-class Validated:
-    """Validation pictures in the order of their rows."""
-
-    loss: float
-    margins: NDArray[np.float64]
-    is_fake: NDArray[np.bool_]
-    rows: list[int]
-
-    @property
-    def auc(self) -> float:
-        """Of the margins."""
-        return auc(self.is_fake.tolist(), self.margins.tolist())
-
-
-def optimiser(trainable: Trainable, plan: TunePlan) -> torch.optim.AdamW:
-    """AdamW over the trainable's numbers and nothing else."""
-    parameters = list(trainable.parameters.values())
-    return torch.optim.AdamW(parameters, lr=plan.lr or 0.0, betas=BETAS, weight_decay=plan.weight_decay)
-
-
 def tune(
     trainable: Trainable,
     plan: TunePlan,
@@ -109,31 +56,8 @@ def tune(
 
     Raises ConfigurationError naming --batch-size when the device's memory does not hold a batch.
     """
-    with _memory_named(plan):
+    with memory_named(plan):
         return _Loop(trainable, plan, member, training, validation, run, watchers, interrupt).run()
-
-
-def validate(trainable: Trainable, plan: TunePlan, pictures: Features) -> Validated:
-    """Loss and margins of all pictures, in evaluation mode and without autocast: as the detector will score them."""
-    backbone = trainable.backbone
-    found: list[float] = []
-    values: list[float] = []
-    rows: list[int] = []
-    size = _VALIDATED_AT_ONCE
-    order = [range(start, min(start + size, len(pictures.images))) for start in range(0, len(pictures.images), size)]
-    with trainable.scoring():
-        vectors = trainable.vectors()
-        for batch in pictures.batches(order, epoch=0):
-            features = batch.features.to(backbone.device)
-            is_fake = _labels(pictures, batch).to(backbone.device)
-            values += losses(backbone, vectors, is_fake, features, plan.loss).tolist()
-            found += margins(answer_logits(backbone, vectors, features=features)).tolist()
-            rows += batch.rows
-    truth = np.array([pictures.images[row].is_fake for row in rows], dtype=bool)
-    fakes = int(truth.sum())
-    weights = class_weights(plan.loss, max(len(rows) - fakes, 1), max(fakes, 1)).numpy()[truth.astype(int)]
-    loss = float(np.mean(np.array(values) * weights)) if rows else math.nan
-    return Validated(loss, np.array(found, dtype=np.float64), truth, rows)
 
 
 def order_of(pictures: int, plan: TunePlan, seed: int, epoch: int) -> list[list[int]]:
@@ -196,7 +120,7 @@ class _Loop:
         """The mean loss of its steps, and what went wrong if something did."""
         order = order_of(len(self.training.images), self.plan, self.seed, epoch)
         total, steps = 0.0, 0
-        with _seeded(number(self.seed, epoch, "dropout"), self.trainable.backbone), self.trainable.training():
+        with seeded(number(self.seed, epoch, "dropout"), self.trainable.backbone), self.trainable.training():
             for batch in self.training.batches(order, epoch):
                 lr = rate(
                     self.plan.schedule, epoch, batch.number, lr=self.plan.lr or 0.0, epochs=self.plan.epochs or 1,
@@ -216,9 +140,9 @@ class _Loop:
         backbone = self.trainable.backbone
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        is_fake = _labels(self.training, batch).to(backbone.device)
+        is_fake = labels(self.training, batch).to(backbone.device)
         features = batch.features.to(backbone.device)
-        with _autocast(self.plan, backbone):
+        with autocast(self.plan, backbone):
             values = losses(backbone, self.trainable.vectors(), is_fake, features, self.plan.loss)
         loss = weighted(values, is_fake, self.weights)
         self.optimiser.zero_grad()
@@ -274,37 +198,3 @@ class _Loop:
         if self.state.scaler:
             self.scaler.load_state_dict(dict(self.state.scaler))
         self.best = {name.removeprefix("best."): found for name, found in tensors.items() if name.startswith("best.")}
-
-
-def _labels(pictures: Features, batch: Batch) -> torch.Tensor:
-    return torch.tensor([pictures.images[row].is_fake for row in batch.rows])
-
-
-def _autocast(plan: TunePlan, backbone: Backbone) -> AbstractContextManager[Any]:
-    dtype = _AUTOCAST.get(plan.precision or "")
-    return torch.autocast(backbone.device.type, dtype) if dtype else nullcontext()
-
-
-@contextmanager
-def _seeded(seed: int, backbone: Backbone) -> Iterator[None]:
-    """Dropout draws as the seed says, and nobody else's draws are touched."""
-    devices = [backbone.device] if backbone.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _memory_named(plan: TunePlan) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-            words in str(error) for words in ("can't allocate memory", "MPS backend out of memory")
-        )
-        if not full:
-            raise
-        raise ConfigurationError(
-            "--batch-size", f"the device's memory does not hold a batch of {plan.batch_size}",
-            hint="take a smaller one; what was finished so far is in the run's folder: --resume",
-        ) from None  # fmt: skip
