@@ -49,6 +49,7 @@ def environment(folder: str) -> jinja2.Environment:
         "interval": _interval,
         "number": lambda value: "-" if value is None else f"{value:.3f}",
         "share": lambda value: "-" if value is None else f"{value:.1%}".replace("%", " %"),
+        "chance": _chance,
         "signed": lambda value: f"{value:+.3f}",
         "below": lambda path: path.removeprefix(folder),
     }
@@ -57,14 +58,25 @@ def environment(folder: str) -> jinja2.Environment:
 
 
 def _figure(figure: Figure | None, is_share: bool) -> str:
-    return "-" if figure is None else f"{figure.value * 100:.1f} %" if is_share else f"{figure.value:.3f}"
+    return "-" if figure is None else _number(figure.value, is_share)
+
+
+def _chance(probability: float) -> str:
+    """A probability near 0 or 1 is never rounded to it."""
+    if probability < 0.001:
+        return "below 0.1 %"
+    return "above 99.9 %" if probability > 0.999 else f"{probability * 100:.1f} %"
 
 
 def _interval(figure: Figure | None, is_share: bool) -> str:
     if figure is None or figure.low is None or figure.high is None:
         return ""
-    scale, digits = (100, 1) if is_share else (1, 3)
-    return f"{figure.low * scale:.{digits}f} to {figure.high * scale:.{digits}f}"
+    return f"{_number(figure.low, is_share)}\N{EN DASH}{_number(figure.high, is_share)}"
+
+
+def _number(value: float, is_share: bool) -> str:
+    """Shares in per cent, the unit standing in the heading."""
+    return f"{value * 100:.1f}" if is_share else f"{value:.3f}"
 
 
 def write(path: Path, text: str) -> Path:

@@ -47,7 +47,7 @@ def roc_plot(curves: Mapping[str, tuple[Flags, Values, Values]]) -> bytes:
             start = min(start, 1 / max(int((~is_fake).sum()), 1))
             whole.step(false, found, where="post", linewidth=1.8, label=short(name), **line_of(number))
             low.step(np.maximum(false, 1e-9), found, where="post", linewidth=1.8, **line_of(number))
-        whole.set(title="ROC, all sets together", xlim=(-0.01, 1.01))
+        whole.set(title="ROC", xlim=(-0.01, 1.01))
         low.set(title="The same, low false-positive rates apart", xscale="log", xlim=(start, 1))
         for rate in (0.01, 0.05):
             low.axvline(rate, color=QUIET, linewidth=1, linestyle=":")

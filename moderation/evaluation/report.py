@@ -15,7 +15,7 @@ from moderation.evaluation import charts, plots
 from moderation.evaluation.page import Gallery, Plot, environment, write
 from moderation.evaluation.result import CandidateResult, Evaluation
 from moderation.evaluation.scores import ScoreTable
-from moderation.evaluation.shortcuts import FLAG_ABOVE
+from moderation.evaluation.shortcuts import CATEGORICAL, FLAG_ABOVE
 from moderation.evaluation.thumbnails import MOST, common_folder, mistakes
 from moderation.evaluation.tuning_report import TuningReport
 
@@ -63,6 +63,7 @@ def render(evaluation: Evaluation, table: ScoreTable, out: Path) -> Path:
         heat=_heat(drawn, evaluation),
         flagged=[one for one in evaluation.shortcuts if one.is_flagged],
         flag_above=FLAG_ABOVE,
+        categorical=CATEGORICAL,
         published=_published(drawn, evaluation),
         mistakes=found,
         most=MOST,
@@ -119,7 +120,7 @@ def _histograms(drawn: Gallery, asked: tuple[CandidateResult, ...], rows: Mappin
 def _heat(drawn: Gallery, evaluation: Evaluation) -> Plot | None:
     if not evaluation.robustness:
         return None
-    return drawn("Robustness", "robustness", charts.heat_plot(evaluation.robustness))
+    return drawn("Verdicts under each condition", "robustness", charts.heat_plot(evaluation.robustness))
 
 
 @dataclass(frozen=True)
