@@ -3,7 +3,8 @@
     python -m moderation.miniature.datasets --out DIR [--seed N] [--decoders DIR] [--final] [--smoke]
 
 No photograph and no decoder family is in two of train, val and test. Both classes are lossless PNG by one encoder.
-Pictures are made equally sharp and no more is done to them: augmentation is the trainer's work.
+Pictures are made equally sharp, and half of the training reals get what makes fakes sharp; augmentation is left to the
+trainer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import csv
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -20,18 +21,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from moderation.miniature import decoders, photographs, workshop
+from moderation.miniature import decoders, photographs, reconstructors, workshop
 from moderation.miniature.backbone import IMAGE_SIZE
 from moderation.miniature.condition import treat
 from moderation.miniature.decoders import Autoencoder
-from moderation.miniature.photographs import Pixels, Split
-from moderation.miniature.pictures import Cutter, decode, pair_of
+from moderation.miniature.photographs import Photograph, Pixels, Split
+from moderation.miniature.pictures import Cutter, decode, pair_of, resharpened
 from moderation.miniature.recipe import Recipe
 
 USUAL: Mapping[str, Split] = {"train": Split.TUNE, "val": Split.VALIDATION, "test": Split.TEST}
 """The splits of a manifest, and whose photographs and decoder families they hold."""
 LAST: Mapping[str, Split] = {"test": Split.FINAL}
 _SHARP_SHARE, _MATCHED_SHARE = 0.7, 0.35  # of the training pairs, as the miniature's own prompt was tuned
+_RESHARPENED_SHARE = 0.5  # of the training reals, so that the fakes' sharpening is no trace of a decoder
+_RANDOM = "random"  # the set of the pictures by reconstructors of random architecture
 _Say = Callable[[str], None]
 
 
@@ -40,16 +43,18 @@ class Sizes:
     """How many pictures of which size. Pairs are counted a photograph and family."""
 
     side: int = IMAGE_SIZE
-    train: int = 75
+    train: int = 40
     val: int = 40
     test: int = 40
     decoder_steps: int = Recipe.decoder_steps
+    reconstructors: int = 40  # of random architecture; train alone has pictures of theirs
+    random: int = 3  # pairs a photograph and reconstructor, pre-training photographs among them
 
 
-LARGE = Sizes(side=280, train=10, val=10, test=12)
+LARGE = Sizes(side=280, train=10, val=10, test=12, reconstructors=0)
 """Decoded at a size that the detector shrinks, and the traces with it. The smallest photographs are 300 px high."""
 FINAL = Sizes(test=120)
-SMOKE = Sizes(side=32, train=1, val=1, test=1, decoder_steps=2)
+SMOKE = Sizes(side=32, train=1, val=1, test=1, decoder_steps=2, reconstructors=2, random=1)
 
 
 @dataclass(frozen=True)
@@ -72,38 +77,67 @@ def write(out: Path, sizes: Sizes, seed: int, kept: Path, say: _Say, splits: Map
     """
     rows: list[Row] = []
     for name, split in splits.items():
-        families = decoders.of_split(split)
-        for number, family in enumerate(families):
+        for family in decoders.of_split(split):
             decoder = workshop.kept_decoder(family, sizes.decoder_steps, seed, kept, say)
-            rng = np.random.default_rng((seed, sizes.side, list(Split).index(split), number))
-            rows.extend(_written(out, name, decoder, _pairs(split, decoder, sizes, name, rng)))
+            rng = np.random.default_rng((seed, sizes.side, decoders.FAMILIES.index(family)))
+            pairs = _pairs(
+                photographs.of_split(split), decoder, sizes.side, getattr(sizes, name), rng, is_training=name == "train"
+            )
+            rows.extend(_written(out, name, family.name, family.name, pairs))
+        if name == "train":
+            rows.extend(_random(out, sizes, seed, kept, say))
         say(f"{out / name}: {sum(row.split == name for row in rows)} pictures")
     return _manifest(out / "manifest.csv", rows)
 
 
+def _random(out: Path, sizes: Sizes, seed: int, kept: Path, say: _Say) -> Iterator[Row]:
+    """Training pictures of the random reconstructors, from the photographs of tuning and pre-training."""
+    sources = (*photographs.of_split(Split.TUNE), *photographs.of_split(Split.PRETRAIN))
+    steps = min(reconstructors.STEPS, sizes.decoder_steps)
+    for number, family in enumerate(reconstructors.draw(sizes.reconstructors, seed)):
+        decoder = workshop.kept_decoder(family, steps, seed, kept, say)
+        rng = np.random.default_rng((seed, sizes.side, len(decoders.FAMILIES), number))
+        pairs = _pairs(sources, decoder, sizes.side, sizes.random, rng, is_training=True)
+        yield from _written(out, "train", _RANDOM, family.name, pairs)
+
+
 def _pairs(
-    split: Split, decoder: Autoencoder, sizes: Sizes, name: str, rng: np.random.Generator
+    sources: Sequence[Photograph],
+    decoder: Autoencoder,
+    side: int,
+    count: int,
+    rng: np.random.Generator,
+    is_training: bool,
 ) -> Iterator[tuple[str, Pixels, Pixels]]:
-    """(photograph, real, fake) of every crop. In test and val each fake is about as sharp as its crop."""
-    for photograph in photographs.of_split(split):
-        cutter = Cutter([photograph], sizes.side)
-        for _ in range(getattr(sizes, name)):
+    """(photograph, real, fake) of `count` crops a photograph. Fakes that measure are all about as sharp as the crop."""
+    for photograph in sources:
+        cutter = Cutter([photograph], side)
+        for _ in range(count):
             crop = cutter.crop(rng)
             made = decode(decoder, [crop], int(rng.integers(2**31)))[0]
-            is_sharp, is_matched = name != "train" or rng.random() < _SHARP_SHARE, rng.random() < _MATCHED_SHARE
-            pair = pair_of(crop, made, rng, is_sharp)
-            yield photograph.name, *(treat(*pair, "blurred", rng) if name == "train" and is_matched else pair)
+            is_sharp = not is_training or rng.random() < _SHARP_SHARE
+            real, fake = pair_of(crop, made, rng, is_sharp)
+            yield photograph.name, *(_varied(real, fake, rng) if is_training else (real, fake))
 
 
-def _written(out: Path, split: str, decoder: Autoencoder, pairs: Iterator[tuple[str, Pixels, Pixels]]) -> Iterator[Row]:
-    family = decoder.family.name
+def _varied(real: Pixels, fake: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """A training pair in which sharpness and sharpening say little about who made it."""
+    if rng.random() < _RESHARPENED_SHARE:
+        real = resharpened(real, rng)
+    return treat(real, fake, "blurred", rng) if rng.random() < _MATCHED_SHARE else (real, fake)
+
+
+def _written(
+    out: Path, split: str, in_set: str, generator: str, pairs: Iterator[tuple[str, Pixels, Pixels]]
+) -> Iterator[Row]:
     for number, (photograph, *pair) in enumerate(pairs):
         for label, pixels in zip(("real", "fake"), pair, strict=True):
-            path = Path(split, family, label, f"{photograph}-{number:03d}.png")
+            path = Path(split, in_set, label, f"{generator}-{photograph}-{number:03d}.png")
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(out / path)
-            generator = family if label == "fake" else "none"
-            yield Row(path.as_posix(), label, generator, photograph, split, family, f"{split}-{family}-{number:03d}")
+            made_by = generator if label == "fake" else "none"
+            group = f"{split}-{generator}-{number:03d}"
+            yield Row(path.as_posix(), label, made_by, photograph, split, in_set, group)
 
 
 def _manifest(path: Path, rows: list[Row]) -> Path:

@@ -24,6 +24,7 @@ MARGIN = SHIFT + 2 * BORDER
 SHRINK = (0.5, 0.9)  # photographs are shrunk first: it wipes out the traces of their own JPEG and sensor grids
 DRAWN = "drawing"
 _MATCHED_SHARE = 0.35
+_BLUR = (0.4, 1.2)  # radius in pixels
 _SHARPNESS = (0.6, 1.1)  # of a sharpened fake, as a share of its crop's
 
 Row = tuple[Pixels, bool, str, str, int, np.ndarray]
@@ -165,6 +166,12 @@ def pair_of(crop: Crop, decoded: Pixels, rng: np.random.Generator, is_sharp: boo
         tint = rng.uniform(0.75, 1.2, 3).astype(np.float32)
         real, fake = tinted(real, tint), tinted(fake, tint)
     return shifted(real, rng), shifted(fake, rng)
+
+
+def resharpened(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A real picture that was blurred, then sharpened as fakes are: what this does to it is no trace of a decoder."""
+    blurred = processing.blur(pixels, rng.uniform(*_BLUR))
+    return processing.sharpen_to(blurred, processing.laplacian_variance(pixels) * rng.uniform(*_SHARPNESS))
 
 
 def gathered(rows: Sequence[Row]) -> PictureSet:

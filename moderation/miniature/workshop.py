@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +48,8 @@ def train_decoders(steps: int, seed: int, say: Callable[[str], None]) -> dict[st
 
 def kept_decoder(family: Family, steps: int, seed: int, folder: Path, say: Callable[[str], None]) -> Autoencoder:
     """The family's decoder from `folder`; trained as `train_decoders` does and put there if the folder lacks it."""
-    path = folder / f"{family.name}-steps{steps}-seed{seed}.safetensors"
+    digest = hashlib.sha256(repr((family, steps, seed)).encode()).hexdigest()[:12]
+    path = folder / f"{family.name}-{digest}.safetensors"
     if not path.exists():
         state = _train(family, _bank(seed), steps, seed)
         folder.mkdir(parents=True, exist_ok=True)

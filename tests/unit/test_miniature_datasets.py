@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from moderation.miniature import datasets, decoders, photographs, workshop
+from moderation.miniature import datasets, decoders, photographs, pictures, processing, reconstructors, workshop
 from moderation.miniature.datasets import LAST, SMOKE, USUAL
 from moderation.miniature.photographs import Split
 
@@ -50,7 +51,7 @@ def test_every_group_is_one_real_and_one_fake_of_a_photograph(manifest: Path) ->
         assert len({(row["source"], row["split"], row["set"]) for row in pair}) == 1
 
 
-def test_no_photograph_and_no_family_crosses_the_splits(manifest: Path) -> None:
+def test_no_photograph_and_no_generator_crosses_the_splits(manifest: Path) -> None:
     for column in ("source", "set"):
         seen: dict[str, str] = {}
         for row in _rows(manifest):
@@ -77,6 +78,23 @@ def test_the_same_seed_writes_the_same_bytes_with_kept_decoders_and_without(
     assert all((again.parent / row["path"]).read_bytes() == (manifest.parent / row["path"]).read_bytes()
                for row in _rows(manifest))  # fmt: skip
     assert {row["source"] for row in _rows(other)} == {photo.name for photo in photographs.of_split(Split.FINAL)}
+
+
+def test_random_reconstructors_have_no_structure_that_measures() -> None:
+    drawn = reconstructors.draw(200, seed=3)
+    assert drawn == reconstructors.draw(200, seed=3)
+    assert len({replace(family, name="") for family in drawn}) > 150
+    measuring = [family for family in decoders.FAMILIES if family.split not in (Split.PRETRAIN, Split.TUNE)]
+    kinds = [{(f.enlarger, f.is_denoiser, f.levels > 0) for f in families} for families in (drawn, measuring)]
+    assert not kinds[0] & kinds[1]
+
+
+def test_resharpened_pictures_stay_about_as_sharp() -> None:
+    rng = np.random.default_rng(0)
+    crop = workshop.cut(Split.PRETRAIN, 1, 48, drawn_share=0, seed=3)[0].pixels
+    ratio = processing.laplacian_variance(pictures.resharpened(crop, rng)) / processing.laplacian_variance(crop)
+    assert 0.4 < ratio < 1.3
+    assert not np.array_equal(pictures.resharpened(crop, rng), crop)
 
 
 def test_a_kept_decoder_is_the_one_that_training_would_make(kept: Path, tmp_path: Path, manifest: Path) -> None:
