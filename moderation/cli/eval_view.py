@@ -8,6 +8,7 @@ import click
 
 from moderation.cli.paper_view import PRESET, papers_title, print_papers_table
 from moderation.cli.shared import print_table
+from moderation.cli.wide_table import print_wide_table
 from moderation.evaluation.compare import Comparison
 from moderation.evaluation.figures import Figure, SetMetrics
 from moderation.evaluation.result import CandidateResult, Evaluation
@@ -53,7 +54,7 @@ def _blocks(evaluation: Evaluation) -> Iterator[tuple[str, Callable[[], None]]]:
 def _one(candidate: CandidateResult) -> None:
     columns = ("set", "real", "fake", "fail", "real right", "fake right", "balanced", "AUC", "AP", "TPR@1%", "TPR@5%",
                "ECE", "NLL", "Brier")  # fmt: skip
-    lines = [(_marked(name, candidate), metrics) for name, metrics in candidate.sets.items()]
+    lines = [(name + _mark(name, candidate), metrics) for name, metrics in candidate.sets.items()]
     rows = [_figures(name, metrics) for name, metrics in [*lines, (OVERALL, candidate.overall)]]
     if candidate.mean_accuracy is not None:
         rows.append([MEAN, "", "", "", "", "", f"{candidate.mean_accuracy:.3f}", *[""] * 7])
@@ -77,20 +78,20 @@ def _figures(name: str, m: SetMetrics) -> list[str]:
 
 def _several(candidates: Sequence[CandidateResult]) -> None:
     first = candidates[0]
-    columns = ["set", "real", "fake"]
-    for candidate in candidates:
-        columns += [candidate.name, f"{candidate.name} AUC"]
-    rows = []
-    for name in (*first.sets, OVERALL):
-        found = [candidate.overall if name == OVERALL else candidate.sets[name] for candidate in candidates]
-        row = [name, str(found[0].n_real), str(found[0].n_fake)]
-        for candidate, metrics in zip(candidates, found, strict=True):
-            worst = WORST if name == candidate.worst and len(candidate.sets) > 1 else ""
-            row += [_with_interval(metrics.accuracy) + worst, _with_interval(metrics.auc)]
-        rows.append(row)
-    means = [(f"{each.mean_accuracy:.3f}" if each.mean_accuracy is not None else "", "") for each in candidates]
-    rows.append([MEAN, "", "", *(cell for pair in means for cell in pair)])
-    print_table(columns, rows, right=columns[1:])
+    lines = [first.overall if name == OVERALL else first.sets[name] for name in (*first.sets, OVERALL)]
+    repeated = {
+        "set": [*first.sets, OVERALL, MEAN],
+        "real": [*(str(metrics.n_real) for metrics in lines), ""],
+        "fake": [*(str(metrics.n_fake) for metrics in lines), ""],
+    }
+    columns = {}
+    for one in candidates:
+        mean = "-" if one.mean_accuracy is None else f"{one.mean_accuracy:.3f}"
+        found = [_with_interval(metrics.accuracy) + _mark(name, one) for name, metrics in one.sets.items()]
+        columns[one.name] = [*found, _with_interval(one.overall.accuracy), mean]
+        ranked = [_with_interval(metrics.auc) for metrics in (*one.sets.values(), one.overall)]
+        columns[f"{one.name}: AUC"] = [*ranked, ""]
+    print_wide_table(repeated, columns)
 
 
 def _comparisons(comparisons: Sequence[Comparison]) -> None:
@@ -122,8 +123,8 @@ def _shortcuts(shortcuts: Sequence[Shortcut]) -> None:
     print_table(columns, lines, right=("AUC", "95 %"), spare=("what it is",))
 
 
-def _marked(name: str, candidate: CandidateResult) -> str:
-    return name + WORST if name == candidate.worst and len(candidate.sets) > 1 else name
+def _mark(name: str, candidate: CandidateResult) -> str:
+    return WORST if name == candidate.worst and len(candidate.sets) > 1 else ""
 
 
 def _value(figure: Figure | None) -> str:
