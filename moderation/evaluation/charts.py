@@ -109,15 +109,12 @@ def log_odds(probability: ArrayLike) -> Values:
 
 
 def _histogram(axes: Axes, is_fake: Flags, probability: Values, threshold: float) -> None:
-    edges = np.linspace(-ENDS, ENDS, HISTOGRAM_BINS + 1).tolist()
-    odds = log_odds(probability)
-    for values, colour, hatch in ((odds[~is_fake], REAL, ""), (odds[is_fake], FAKE, "////")):
-        if len(values):
-            weights = np.full(len(values), 1 / len(values))
-            axes.hist(values, edges, weights=weights, color=colour, alpha=0.25, zorder=2)
-            axes.hist(
-                values, edges, weights=weights, color=colour, histtype="step", linewidth=1.3, hatch=hatch, zorder=3
-            )
+    edges = np.linspace(-ENDS, ENDS, HISTOGRAM_BINS + 1)
+    for inside, colour, hatch in ((~is_fake, REAL, None), (is_fake, FAKE, "////")):
+        if inside.any():
+            shares = np.histogram(log_odds(probability[inside]), edges)[0] / inside.sum()
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25, zorder=2)
+            axes.stairs(shares, edges, color=colour, linewidth=1.3, hatch=hatch, zorder=3)
     axes.axvline(float(log_odds(threshold)), color="black", linewidth=1, linestyle="--", zorder=4)
     ticks = (0.01, 0.1, 0.5, 0.9, 0.99)
     axes.set(xlim=(-ENDS, ENDS))
