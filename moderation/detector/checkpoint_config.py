@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moderation.detector.preprocess import Normalisation
+from moderation.detector.preprocess import STATISTICS_150K, STATISTICS_150K_LAMA, Normalisation
 from moderation.detector.prompt import Position
 from moderation.detector.question import MARKER, QUESTIONS
 from moderation.errors import ConfigurationError
@@ -23,6 +23,12 @@ RELEASED_ON = "vicuna-7b-v1.3"
 """The language model of the released checkpoints (the repository's README and model configuration)."""
 _HELD = {"instructblip-vicuna-7b": "vicuna-7b-v1.1"}
 """What the Hub's folders hold, by the last part of their names."""
+NORMALISATIONS = {
+    "150k": STATISTICS_150K,
+    "150k-lama": STATISTICS_150K_LAMA,
+    "clip": Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+"""Those that go by a name: of the released checkpoints' training sets, and CLIP's (openai/CLIP, `clip.py`)."""
 _VERSION = re.compile(r"v\d")
 
 
@@ -85,6 +91,18 @@ def normalisation_of(path: Path, config: Any, given: Normalisation | None) -> tu
         mean, std = defaults
         notes.append(f"left aside: {'.'.join(_DEFAULTS)} says mean {mean}, std {std}, which did not train it")
     return found, notes
+
+
+def normalisation_named(text: str) -> Normalisation:
+    """One of NORMALISATIONS, or R,G,B/R,G,B: means, then standard deviations. Raises ValueError."""
+    if text in NORMALISATIONS:
+        return NORMALISATIONS[text]
+    try:
+        mean, std = (part.split(",") for part in text.split("/"))
+        return _statistics(mean, std)
+    except ValueError as error:
+        named = ", ".join(NORMALISATIONS)
+        raise ValueError(f"{text!r} is none of {named} and no R,G,B/R,G,B ({error})") from None
 
 
 def language_model_of(config: Any) -> str:

@@ -33,7 +33,8 @@ class Fitted:
     """A calibration and what it is worth. `before`: with the calibration that was there.
 
     after: each label judged by a fit that has not seen its group, where `held_out` is true; else by the fit itself.
-    prevalence: the share of fakes the classes were weighed to; None: as in the labels.
+    prevalence: the share of fakes the classes were weighed to; None: as in the labels. ece_by_chance: the ECE that a
+    perfect calibration would show on so many labels.
     """
 
     calibration: Calibration
@@ -42,6 +43,7 @@ class Fitted:
     prevalence: float | None
     before: Reliability
     after: Reliability
+    ece_by_chance: float
     held_out: bool
     notes: tuple[str, ...]
 
@@ -76,15 +78,17 @@ def fit(
     isotonic, said = _isotonic_wins(labels, folds)
     calibration = _calibration(labels, isotonic=isotonic, by_source=True)
     judged = _held_out(labels, folds, isotonic=isotonic, by_source=True)
-    seen = np.isfinite(judged)
-    held_out = bool(seen.all())
+    held_out = bool(np.isfinite(judged).all())
+    if not held_out:
+        judged = labels.probabilities(calibration)
     return Fitted(
         calibration=calibration,
         n_real=int((~labels.fake).sum()),
         n_fake=int(labels.fake.sum()),
         prevalence=prevalence,
         before=labels.reliability(labels.probabilities(current or Calibration())),
-        after=labels.reliability(judged if held_out else labels.probabilities(calibration)),
+        after=labels.reliability(judged),
+        ece_by_chance=labels.ece_by_chance(judged, seed),
         held_out=held_out,
         notes=(*notes, said, *_source_notes(labels, calibration), _protocol(held_out)),
     )

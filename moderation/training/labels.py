@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.detector import Calibration
-from moderation.evaluation.figures import CLIP, NAMES, Ranked
+from moderation.evaluation.figures import CLIP, NAMES, Ranked, bins_of
 from moderation.training.curves import class_weights
+
+_DRAWS = 100  # the mean of so many draws is known to a few per cent
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,10 @@ class Labels:
         figures = Ranked(self.fake, p, self.margins, 0.5).figures(class_weights(self.fake, self.prevalence))
         named = dict(zip(NAMES, figures.tolist(), strict=True))
         return Reliability(named["ece"], named["nll"], named["brier"])
+
+    def ece_by_chance(self, p: NDArray[np.float64], seed: int) -> float:
+        """The ECE to expect on so many labels if P(fake) `p` were exactly right; an ECE is never 0 (Bröcker 2012)."""
+        rng = np.random.default_rng(seed)
+        bins = bins_of(p)
+        gaps = ((rng.random(len(p)) < p) - p for _ in range(_DRAWS))
+        return float(np.mean([np.abs(np.bincount(bins, gap)).sum() / len(p) for gap in gaps]))

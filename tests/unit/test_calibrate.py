@@ -286,7 +286,23 @@ def test_the_same_labels_give_the_same_calibration_in_any_batch_of_runs() -> Non
     margins, fake = logistic(1_500, 1.5, 0.0)
     one, two = fit(margins, fake), fit(margins, fake)
     assert one == two
-    assert set(one.to_json()) == {"n_real", "n_fake", "prevalence", "before", "after", "held_out", "notes"}
+    assert set(one.to_json()) == {
+        "n_real",
+        "n_fake",
+        "prevalence",
+        "before",
+        "after",
+        "ece_by_chance",
+        "held_out",
+        "notes",
+    }
+
+
+def test_chance_alone_gives_an_ece_on_few_labels() -> None:
+    by_chance = {n: fit(*logistic(n, 1.5, 0.0), prevalence=None).ece_by_chance for n in (100, 1_000, 10_000)}
+    assert by_chance[100] > 2 * by_chance[1_000] > 4 * by_chance[10_000] > 0
+    perfect = [ece(*logistic(100, 1.5, 0.0, seed=seed), Calibration(1.5, 0.0)) for seed in range(100)]
+    assert by_chance[100] == pytest.approx(np.mean(perfect), rel=0.3)
 
 
 def test_the_least_number_of_labels_has_a_scale_a_quarter_unsure() -> None:

@@ -1,0 +1,156 @@
+"""modctl prompt import and export: prompts as files, ours and the original code's."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from moderation.cli.prompt.view import CHECKPOINTS, activate, described, named_file
+from moderation.cli.shared import json_option, load_prompt, parts, print_json, say, yes_option
+from moderation.domain.prompt import ID_CHARS
+from moderation.errors import ConfigurationError, PromptMismatch
+
+if TYPE_CHECKING:
+    from moderation.detector import SoftPrompt
+    from moderation.wiring import Wiring
+
+_FORMATS = {"safetensors": "ours", "original": "the original code's format"}
+_ZIP = b"PK\x03\x04"  # what torch.save writes begins so
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="What to call it; the file's name if not given.")
+@click.option("--activate", "make_active", is_flag=True, help="Make it the active prompt of its backbone.")
+@click.option("--no-check", is_flag=True, help="Do not load the backbone to see that the prompt fits.")
+@click.option("--question", metavar="TEXT", help="What a checkpoint asks, if its config was stripped: with one [*].")
+@click.option("--normalisation", metavar="150k|150k-lama|clip|R,G,B/R,G,B",
+              help="Its statistics, if its config was stripped: a name, or means/deviations.")  # fmt: skip
+@yes_option
+@json_option
+def import_(
+    file: Path,
+    name: str | None,
+    make_active: bool,
+    no_check: bool,
+    question: str | None,
+    normalisation: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Register a prompt from FILE: one of ours (.safetensors) or a checkpoint of the original code (.pth).
+
+    No code in the file is run. What was found in it, and what was left aside, goes to standard error.
+    """
+    from moderation.flows.prompt import contents, known_parent, register
+
+    with parts() as wiring:
+        notes: list[str] = []
+        if _is_checkpoint(file):
+            prompt, notes = _original(file, wiring, question, normalisation, by_name=no_check)
+        elif question or normalisation:
+            raise click.UsageError("--question and --normalisation are for checkpoints: a prompt file holds its own")
+        else:
+            prompt = load_prompt(file)
+        blob = prompt.to_bytes()
+        holds = contents(blob)
+        say(f"{file.name}: {'a checkpoint of the original code' if notes else 'a prompt of this program'}")
+        for line in notes or [f"{title}: {value}" for title, value in described(holds).items()]:
+            say(f"  {line}")
+        if not no_check:
+            _check(file, prompt, wiring)
+        if make_active:
+            prompt_id = prompt.sha256[:ID_CHARS]
+            activate(wiring, prompt.backbone, prompt_id, yes=yes, question="Register and activate it?")
+        parent = known_parent(wiring.prompts, prompt.metadata)
+        record = register(wiring.prompts, blob, name=name or file.stem, parent=parent)
+        if make_active:
+            wiring.prompts.activate(record.prompt_id)
+            record = wiring.prompts.find(record.prompt_id)
+    if as_json:
+        print_json({**asdict(record), "holds": asdict(holds), "notes": notes})
+    else:
+        click.echo(f"{record.prompt_id} ({record.name}) is registered as {record.state}.")
+
+
+@click.command()
+@click.argument("prompt", metavar="ID|FILE")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(("safetensors", "original")),
+              help="Ours or the original code's; if not given, by the end of OUT (.pth: the original's).")  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+@json_option
+def export(prompt: str, out: Path, form: str | None, force: bool, as_json: bool) -> None:
+    """Write a prompt, registered or in a file, to the file OUT.
+
+    Ours is byte for byte what is registered. The original's format holds one vector a side, the question and the
+    normalisation; what it can't hold is named.
+    """
+    from moderation.flows.prompt import check_vacant, contents, write_file
+
+    form = form or ("original" if out.suffix in CHECKPOINTS else "safetensors")
+    check_vacant(out, force=force)
+    source = named_file(prompt)
+    if source is None:
+        with parts() as wiring:
+            blob = wiring.prompts.blob(wiring.prompts.find(prompt).prompt_id)
+    else:
+        blob = load_prompt(source).to_bytes()
+    lost: list[str] = []
+    data = blob
+    if form == "original":
+        data, lost = _as_original(blob)
+    write_file(out, data, force=force)
+    for each in lost:
+        say(f"Lost: {each}")
+    if as_json:
+        print_json(
+            {"file": str(out), "format": form, "bytes": len(data), "lost": lost, "holds": asdict(contents(blob))}
+        )
+    else:
+        click.echo(f"{out}: {len(data)} bytes, {_FORMATS[form]}")
+
+
+def _is_checkpoint(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return file.suffix in CHECKPOINTS or stream.read(len(_ZIP)) == _ZIP
+
+
+def _original(
+    file: Path, wiring: Wiring, question: str | None, normalisation: str | None, *, by_name: bool
+) -> tuple[SoftPrompt, list[str]]:
+    """The prompt and what is to be said of it. by_name: the settings' names of backbone and language model count."""
+    from moderation.detector.checkpoint import read_original
+    from moderation.detector.checkpoint_config import normalisation_named
+
+    try:
+        statistics = normalisation_named(normalisation) if normalisation else None
+    except ValueError as error:
+        raise click.UsageError(f"--normalisation {error}") from None
+    checkpoint = read_original(file, question=question, normalisation=statistics)
+    settings = wiring.settings
+    swapped = f"+{settings.language_model}" if settings.language_model else ""
+    backbone = f"{settings.backbone}{swapped}" if by_name else wiring.backbone.name
+    epoch = [] if checkpoint.epoch is None else [f"epoch: {checkpoint.epoch}"]
+    for warning in checkpoint.warnings(backbone):
+        say(f"Warning: {warning}")
+    return checkpoint.to_prompt(backbone), [*checkpoint.notes, *epoch, checkpoint.compared(backbone)]
+
+
+def _check(file: Path, prompt: SoftPrompt, wiring: Wiring) -> None:
+    try:
+        prompt.check_fits(wiring.backbone)
+    except PromptMismatch as error:
+        hint = "set MODERATION_BACKBONE to the one it was tuned on, or register it unchecked: --no-check"
+        raise ConfigurationError(str(file), f"it does not fit: {error.problem}", hint=hint) from None
+
+
+def _as_original(blob: bytes) -> tuple[bytes, list[str]]:
+    from moderation.detector import SoftPrompt
+    from moderation.detector.checkpoint_export import lost_in_original, write_original
+
+    prompt = SoftPrompt.from_bytes(blob)
+    return write_original(prompt), lost_in_original(prompt)
