@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREYS = ("#B8BEC8", "#6B7280")  # figures that are somebody else's
 STYLES = ("-", "--", "-.", ":")
 REAL, FAKE = "#0072B2", "#D55E00"
 QUIET = "#6B7280"  # what guides the eye and says nothing

@@ -11,7 +11,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from moderation.evaluation.canvas import FAKE, PALETTE, QUIET, REAL, figure, look, percent, png, short
+from moderation.evaluation.canvas import FAKE, GREYS, PALETTE, QUIET, REAL, figure, look, percent, png, short
 from moderation.evaluation.robustness import RobustnessRow
 
 Flags = NDArray[np.bool_]
@@ -80,8 +80,15 @@ def heat_plot(rows: Sequence[RobustnessRow]) -> bytes:
         return png(drawn)
 
 
-def published_plot(series: Mapping[str, Mapping[str, float]], title: str) -> bytes:
-    """Bars for each set, one colour a series. series: values from 0 to 1 by set; a set that one lacks has no bar."""
+def published_plot(
+    published: Mapping[str, Mapping[str, float]], measured: Mapping[str, Mapping[str, float]], title: str
+) -> bytes:
+    """Bars for each set: what others published in grey, what was measured in colour; a missing set has no bar.
+
+    published, measured: by name of a detector, accuracies from 0 to 1 by set.
+    """
+    series = {**published, **measured}
+    colours = [*(GREYS[number % len(GREYS)] for number in range(len(published))), *PALETTE, *PALETTE]
     sets = list(dict.fromkeys(name for values in series.values() for name in values))
     with look():
         drawn = figure(8.6, 1.2 + len(sets) * (0.13 + 0.15 * len(series)))
@@ -91,12 +98,12 @@ def published_plot(series: Mapping[str, Mapping[str, float]], title: str) -> byt
             offset = (number - (len(series) - 1) / 2) * thick
             there = [(place, values[one]) for place, one in enumerate(sets) if one in values]
             places, lengths = [place + offset for place, _ in there], [length for _, length in there]
-            axes.barh(places, lengths, thick * 0.92, color=PALETTE[number % len(PALETTE)], label=short(name, 40))
+            axes.barh(places, lengths, thick * 0.92, color=colours[number % len(colours)], label=short(name, 48))
         axes.set_yticks(range(len(sets)), [short(name) for name in sets])
         axes.set(xlim=(0, 1), ylim=(len(sets) - 0.4, -0.6), title=title, xlabel="accuracy")
         axes.grid(visible=False, axis="y")
         percent(axes.xaxis)
-        drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         return png(drawn)
 
 

@@ -138,15 +138,15 @@ def _published(drawn: Gallery, evaluation: Evaluation) -> _Published | None:
         return None
     table = published_table()
     measured = {one.name: _accuracies(one, table) for one in evaluation.candidates}
-    series = {
-        f"{table.legend(column)} (the paper)": {name: table.value(name, column) / 100 for name in table.rows}
+    paper = {
+        f"the paper: {table.legend(column)}": {name: table.value(name, column) / 100 for name in table.rows}
         for column in ("InstructBLIP_P", "AFP_Orig")
     }
-    series |= {
-        f"{name} (measured)": {row: value / 100 for row, value in values.items() if row != MEAN}
+    found = {
+        f"measured: {name}": {row: value / 100 for row, value in values.items() if row != MEAN}
         for name, values in measured.items()
     }
-    plot = drawn("Published and measured", "published", charts.published_plot(series, "Accuracy on each set"))
+    plot = drawn("Published and measured", "published", charts.published_plot(paper, found, "Accuracy on each set"))
     return _Published(table, (*table.rows, MEAN), measured, plot)
 
 
