@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 FORMATS = (1, 2)
 SIDES = ("qformer", "llm")
+FIELDS = frozenset(
+    {"format", "backbone", "revision", "position", "question", "mean", "std", "scale", "bias", "metadata"}
+)
+NEWER = frozenset({"isotonic", "source_bias", "crops", "expert", "members"})
 _EXPERT = "expert."
 
 
@@ -68,6 +72,7 @@ def read(data: bytes) -> dict[str, Any]:
     try:
         if header["format"] not in FORMATS:
             raise invalid(f"format {header['format']!r}; this version reads {', '.join(map(str, FORMATS))}")
+        _check_fields(header, tensors)
         return {
             "backbone": _text(header, "backbone"),
             "qformer": tensors.get("qformer"),
@@ -108,6 +113,16 @@ def _newer(prompt: SoftPrompt) -> dict[str, Any]:
     if prompt.members > 1:
         newer["members"] = prompt.members
     return newer
+
+
+def _check_fields(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """What a format does not know could change the score: it is refused, not passed over."""
+    known = FIELDS if header["format"] == 1 else FIELDS | NEWER
+    if unknown := sorted(set(header) - known):
+        raise invalid(f"unknown fields {', '.join(unknown)} in its header of format {header['format']}")
+    found = max((len(values) for values in tensors.values() if values.ndim == 3), default=1)
+    if (said := header.get("members", 1)) != found:
+        raise invalid(f"its header says {said} members, its tensors hold {found}")
 
 
 def _calibration(header: Mapping[str, Any]) -> Calibration:

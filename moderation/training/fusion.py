@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_NOTHING = 1e-6  # log-odds for one standard deviation; what rounding alone may leave of a constant
+
+
 @dataclass(frozen=True)
 class Fusion:
     """`weight`: what one unit of the expert's logit adds to the margin. `calibration`: of the sum."""
@@ -33,7 +36,7 @@ def fuse(margins: NDArray[np.float64], logits: NDArray[np.float64], is_fake: NDA
     from scipy.special import expit
 
     inputs = np.stack([margins, logits], axis=1)
-    spread = np.maximum(inputs.std(axis=0), np.finfo(np.float64).tiny)
+    spread = np.maximum(inputs.std(axis=0), 1e-9 * (1 + np.abs(inputs).max(axis=0)))  # a constant has only rounding
     standard = np.c_[(inputs - inputs.mean(axis=0)) / spread, np.ones(len(inputs))]
     shares = class_weights(is_fake, 0.5) / len(is_fake)
     fakes = int(is_fake.sum())
@@ -44,8 +47,9 @@ def fuse(margins: NDArray[np.float64], logits: NDArray[np.float64], is_fake: NDA
         value = float(shares @ (np.logaddexp(0, log_odds) - aims * log_odds))
         return value, (shares * (expit(log_odds) - aims)) @ standard
 
-    of_margin, of_logit = (minimize(loss, np.zeros(3), jac=True, method="BFGS").x[:2] / spread).tolist()
-    if not (of_margin > 0 and of_logit > 0 and np.isfinite(of_logit / of_margin)):
+    found = minimize(loss, np.zeros(3), jac=True, method="BFGS").x[:2]
+    of_margin, of_logit = (found / spread).tolist()
+    if found.min() < _NOTHING or not np.isfinite(of_logit / of_margin):
         problem = f"it does not help on the validation pictures: {of_logit:.3g} beside {of_margin:.3g} for the margin"
         raise ConfigurationError("--expert", problem, hint="leave the pixel expert out, or train it on more pictures")
     weight = of_logit / of_margin

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moderation.detector import Backbone, Score, SoftPrompt, load_backbone
+from moderation.detector import Backbone, Crops, ExpertWeights, PixelExpert, Score, SoftPrompt, load_backbone
 from moderation.domain.prompt import PromptRecord
 from moderation.errors import ConfigurationError, PromptMismatch
 from moderation.flows.active import ActivePrompt, ActiveScorer
@@ -89,6 +89,20 @@ def test_another_prompt_is_in_use_at_the_next_look(prompts: Prompts, backbone: B
 
     prompts.activate(first.prompt_id)
     assert active.scorer().by.prompt_id == first.prompt_id
+
+
+def test_a_verdict_records_what_was_looked_at(prompts: Prompts, backbone: Backbone) -> None:
+    active = ActivePrompt(backbone, prompts, {})
+    assert active.native_crops() == 0  # before anything was loaded
+    add(prompts, shipped(), "plain")
+    assert active.scorer().by.versions["looks"] == "whole"
+    expert = ExpertWeights(PixelExpert().tensors(), 0.5, 6)
+    closer = dataclasses.replace(shipped(), crops=Crops(4, low=0.0, high=1.0), expert=expert)
+    add(prompts, closer, "closer")
+    assert active.native_crops() == 0  # it is the prompt last in use that counts, until the device asks
+    scorer = active.scorer()
+    assert scorer.by.versions["looks"] == f"whole + 4 crops mean in 0..1, {expert.described}"
+    assert active.native_crops() == scorer.native_crops == 6
 
 
 def test_a_prompt_that_does_not_fit_leaves_the_last_good_one(

@@ -17,6 +17,7 @@ from moderation.detector import (
     answer_losses,
     load_backbone,
     margins,
+    member_margins,
     vision_features,
 )
 from moderation.detector.question import SideIds
@@ -109,6 +110,47 @@ def test_the_two_logits_equal_those_of_the_whole_model(
     torch.testing.assert_close(found, expected[:, [backbone.words.yes, backbone.words.no]], atol=1e-5, rtol=1e-5)
     assert torch.equal(margins(found), found[:, 1] - found[:, 0])
     assert float(margins(found).std()) > 1e-4, "the pictures must matter, or this test proves little"
+
+
+def _members(backbone: Backbone, sides: str, count: int = 3, tokens: int = 2) -> list[PromptVectors]:
+    generator = torch.Generator().manual_seed(11)
+    question = backbone.words.question(QUESTIONS["postfix"], mark_qformer=sides != "llm", mark_llm=sides != "qformer")
+    found = []
+    for _ in range(count):
+        qformer = torch.randn(tokens, backbone.qformer_width, generator=generator)
+        llm = torch.randn(tokens, backbone.llm_width, generator=generator)
+        vectors = (None if sides == "llm" else qformer, None if sides == "qformer" else llm)
+        found.append(PromptVectors(question, *vectors))
+    return found
+
+
+@pytest.mark.parametrize("sides", ["both", "qformer", "llm"])
+@torch.no_grad()
+def test_an_ensembles_margins_are_those_of_its_members_one_by_one(backbone: Backbone, sides: str) -> None:
+    members, features = _members(backbone, sides), vision_features(backbone, _pixels())
+    alone = torch.stack([margins(answer_logits(backbone, member, features=features)) for member in members], dim=1)
+    found = member_margins(backbone, members, features)
+    torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
+    assert float(alone.std(dim=1).min()) > 1e-3, "the members must differ, or this test proves little"
+    torch.testing.assert_close(member_margins(backbone, members[:1], features), alone[:, :1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sides", ["both", "qformer", "llm"])
+@torch.no_grad()
+def test_the_pictures_keys_are_made_once_for_all_members(backbone: Backbone, sides: str) -> None:
+    """The Q-Former's cross-attention makes keys of the image's tokens; each layer does so once, whatever M is."""
+    keys = [
+        layer.crossattention.attention.key
+        for layer in backbone.model.qformer.encoder.layer
+        if layer.has_cross_attention
+    ]
+    seen: list[tuple[int, ...]] = []
+    hooks = [key.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape))) for key in keys]
+    features = vision_features(backbone, _pixels())
+    member_margins(backbone, _members(backbone, sides, count=4), features)
+    for hook in hooks:
+        hook.remove()
+    assert seen == [tuple(features.shape)] * len(keys)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

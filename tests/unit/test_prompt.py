@@ -13,10 +13,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save
+from safetensors.torch import load, save
 
-from moderation.detector import QUESTIONS, Backbone, Calibration, Normalisation, SoftPrompt, load_backbone
+from moderation.detector import (
+    QUESTIONS,
+    Backbone,
+    Calibration,
+    Crops,
+    ExpertWeights,
+    Normalisation,
+    PixelExpert,
+    SoftPrompt,
+    load_backbone,
+)
+from moderation.detector.expert import ARCHITECTURE, MAX_PARAMETERS
 from moderation.errors import ConfigurationError, PromptMismatch
+from moderation.miniature import PROMPT_FILE
 from tests import tiny_backbones as tiny
 
 
@@ -33,11 +45,33 @@ def _prompt(**changes: Any) -> SoftPrompt:
     return SoftPrompt(**{**fields, **changes})
 
 
+def _expert(**changes: Any) -> ExpertWeights:
+    torch.manual_seed(3)
+    return ExpertWeights(**{"tensors": PixelExpert().tensors(), "weight": 0.7, "crops": 2, **changes})
+
+
+def _ensemble(**changes: Any) -> SoftPrompt:
+    """Three members with all that format 2 can say."""
+    generator = torch.Generator().manual_seed(4)
+    fields: dict[str, Any] = {
+        "qformer": torch.randn(3, 2, 5, generator=generator),
+        "llm": torch.randn(3, 1, 7, generator=generator),
+        "calibration": Calibration(1.7, -0.3, ((-1.0, 0.1), (1 / 3, 0.5), (2.0, 0.9)), {"avatars": 0.25, "ü": -1 / 3}),
+        "crops": Crops(4, "max", 0.1, 2 / 3),
+        "expert": _expert(),
+    }
+    return _prompt(**{**fields, **changes})
+
+
 def _same(one: SoftPrompt, two: SoftPrompt) -> bool:
     for field in dataclasses.fields(SoftPrompt):
         left, right = getattr(one, field.name), getattr(two, field.name)
         if isinstance(left, torch.Tensor):
             if left.numpy().tobytes() != right.numpy().tobytes():
+                return False
+        elif isinstance(left, ExpertWeights):
+            same = all(torch.equal(values, right.tensors[name]) for name, values in left.tensors.items())
+            if not same or (left.weight, left.crops) != (right.weight, right.crops):
                 return False
         elif left != right:
             return False
@@ -51,8 +85,7 @@ def _with_header(prompt: SoftPrompt, **changes: Any) -> bytes:
     outer = json.loads(data[8 : 8 + size])
     header = {**json.loads(outer["__metadata__"]["antifake_prompt"]), **changes}
     header = {key: value for key, value in header.items() if value is not ...}
-    tensors = {name: value for name, value in (("qformer", prompt.qformer), ("llm", prompt.llm)) if value is not None}
-    return save(tensors, metadata={"antifake_prompt": json.dumps(header)})
+    return save(load(data), metadata={"antifake_prompt": json.dumps(header)})
 
 
 @pytest.mark.parametrize(
@@ -64,6 +97,14 @@ def _with_header(prompt: SoftPrompt, **changes: Any) -> bytes:
         _prompt(qformer=None, position="replace", question=QUESTIONS["replace"]),
         _prompt(position="prefix", question=QUESTIONS["prefix"]),
         SoftPrompt.plain("miniature", revision="abc"),
+        _ensemble(),
+        _ensemble(qformer=None),
+        _ensemble(llm=None, expert=None),
+        _prompt(crops=Crops(1)),
+        _prompt(expert=_expert(weight=1 / 3, crops=16)),
+        _prompt(calibration=Calibration(source_bias={"forum": 0.5})),
+        _prompt(calibration=Calibration(isotonic=((-1.0, 0.25), (1.0, 0.75)))),
+        dataclasses.replace(SoftPrompt.plain("miniature"), crops=Crops(2), expert=_expert()),
     ],
 )
 def test_a_round_trip_keeps_every_bit(prompt: SoftPrompt, tmp_path: Path) -> None:
@@ -102,11 +143,103 @@ def test_the_bytes_do_not_depend_on_how_the_prompt_came_about() -> None:
         ({"llm": torch.zeros(1, 2, dtype=torch.float16)}, "llm must be float32"),
         ({"llm": torch.tensor([[float("nan"), 1.0]])}, "llm holds numbers that are not finite"),
         ({"qformer": torch.tensor([[float("inf")]])}, "qformer holds numbers that are not finite"),
+        (
+            {"qformer": torch.zeros(3, 1, 2), "llm": torch.zeros(2, 1, 2)},
+            r"as many members: .*\[3, 1, 2\].*\[2, 1, 2\]",
+        ),
+        ({"qformer": torch.zeros(2, 1, 2), "llm": torch.zeros(1, 2)}, "both sides must hold as many members"),
+        ({"qformer": torch.zeros(0, 1, 2), "llm": None}, r"qformer must be float32 \[K, H\], or \[M, K, H\]"),
+        ({"llm": torch.zeros(1, 1, 1, 2)}, r"llm must be float32 \[K, H\], or \[M, K, H\]"),
     ],
 )
 def test_a_prompt_that_can_not_be_is_refused(changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         _prompt(**changes)
+
+
+def test_a_prompt_that_says_nothing_new_keeps_the_bytes_of_format_1() -> None:
+    shipped = PROMPT_FILE.read_bytes()
+    prompt = SoftPrompt.from_bytes(shipped)
+    assert prompt.to_bytes() == shipped
+    assert (_header(shipped)["format"], prompt.members, prompt.native_crops, prompt.looks) == (1, 1, 0, "whole")
+    assert _header(_prompt(crops=Crops(1)).to_bytes())["format"] == 2
+
+
+def test_a_prompt_says_what_it_sees() -> None:
+    assert _prompt(crops=Crops(4)).looks == "whole + 4 crops mean in 0.2..0.8"
+    assert _ensemble().looks == f"whole + 4 crops max in 0.1..0.666667, expert {ARCHITECTURE} on 2 crops, weight 0.7"
+    assert [prompt.native_crops for prompt in (_ensemble(), _ensemble(crops=None), _prompt())] == [4, 2, 0]
+    assert [prompt.members for prompt in (_ensemble(), _ensemble(llm=None), _prompt())] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"count": 0}, "0 crops: 1 to 16"),
+        ({"count": 17}, "17 crops: 1 to 16"),
+        ({"pool": "median"}, "pooled by mean or max, not 'median'"),
+        ({"low": 0.9, "high": 0.1}, "must rise"),
+        ({"high": float("nan")}, "must rise"),
+    ],
+)
+def test_crops_that_can_not_be_are_refused(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Crops(**{"count": 4, **changes})
+
+
+def _spoilt(name: str, values: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    tensors = {**PixelExpert().tensors(), name: torch.zeros(1) if values is None else values}
+    return {key: value for key, value in tensors.items() if values is not None or key != name}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"tensors": {}}, "lacks head.bias, head.weight, layers.0.bias"),
+        ({"tensors": _spoilt("head.bias", None)}, "lacks head.bias$"),
+        ({"tensors": _spoilt("layers.4.weight", torch.zeros(1))}, f"{ARCHITECTURE} has no layers.4.weight"),
+        ({"tensors": _spoilt("head.weight", torch.zeros(2, 64))}, r"head.weight is \[2, 64\], not \[1, 64\]"),
+        ({"tensors": _spoilt("head.bias", torch.zeros(1).half())}, "head.bias must be float32"),
+        ({"tensors": _spoilt("head.bias", torch.tensor([float("nan")]))}, "head.bias must be float32 and finite"),
+        ({"architecture": "residual-0"}, f"'residual-0' is unknown; this version has {ARCHITECTURE}"),
+        ({"weight": 0.0}, "weight 0.0 must be finite and above 0"),
+        ({"crops": 0}, "looks at 1 to 16 crops, not 0"),
+    ],
+)
+def test_an_expert_that_can_not_be_is_refused(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        _expert(**changes)
+
+
+def test_the_expert_is_tiny() -> None:
+    assert sum(values.numel() for values in PixelExpert().tensors().values()) <= MAX_PARAMETERS
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    outer = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
+    header: dict[str, Any] = json.loads(outer["__metadata__"]["antifake_prompt"])
+    return header
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"crops": {"count": 4, "pool": "median", "low": 0, "high": 1}}, "pooled by mean or max"),
+        ({"crops": {"count": 4, "where": "left"}}, "where"),
+        ({"crops": 4}, "must be a mapping"),
+        ({"expert": ...}, "holds the tensors of a pixel expert, and its header knows of none"),
+        ({"expert": {"weight": 1.0, "crops": 2}}, "lacks 'architecture'"),
+        ({"expert": {"weight": -1.0, "crops": 2, "architecture": ARCHITECTURE}}, "weight -1.0"),
+        ({"expert": {"weight": 1.0, "crops": 2, "architecture": "transformer"}}, "'transformer' is unknown"),
+        ({"isotonic": [[0.0, 0.9], [1.0, 0.1]]}, "do not rise"),
+        ({"source_bias": {"forum": float("inf")}}, "source 'forum' is not finite"),
+        ({"members": 4}, "its header says 4 members, its tensors hold 3"),
+        ({"temperature": 2.0}, "unknown fields temperature"),
+    ],
+)
+def test_a_field_of_format_2_that_is_wrong_is_refused_by_name(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        SoftPrompt.from_bytes(_with_header(_ensemble(), **changes))
 
 
 def test_metadata_must_be_plain_json() -> None:
