@@ -49,6 +49,7 @@ class Adapter:
         }
         self.parameters: dict[str, torch.Tensor] = {}
         for name, layer in self._layers.items():
+            layer.eval()  # new modules are in training mode: their dropout would be drawn while scoring
             for matrix in _MATRICES:
                 weight = getattr(layer, matrix)[self._name].weight
                 weight.data = weight.data.float()

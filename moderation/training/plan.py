@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from moderation.detector.crops import MAX_CROPS, Pool
 from moderation.detector.preprocess import Normalisation, Triple
@@ -70,13 +71,10 @@ class TunePlan:
 
     def __post_init__(self) -> None:
         """Raises ConfigurationError, which names the option."""
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            if get_origin(hints[field.name]) is Literal and getattr(self, field.name) not in get_args(
-                hints[field.name]
-            ):
-                allowed = ", ".join(get_args(hints[field.name]))
-                raise refused(field.name, f"{getattr(self, field.name)!r} is not allowed: use {allowed}")
+        for name, allowed in _named().items():
+            if getattr(self, name) not in allowed:
+                known = ", ".join(value for value in allowed if value)
+                raise refused(name, f"{getattr(self, name)!r} is not allowed: use {known}")
         if not self.name or self.name != self.name.strip() or set(self.name) & set("/\\\0\n"):
             raise refused("name", f"{self.name!r} can't be a folder's name")
         for name, low, high in (("tokens", 1, MAX_TOKENS), ("members", 1, MAX_MEMBERS), ("crops", 0, MAX_CROPS),
@@ -169,6 +167,17 @@ def option(field: str) -> str:
 def refused(field: str, problem: str, *, hint: str = "") -> ConfigurationError:
     """The error for a field's value."""
     return ConfigurationError(option(field), problem, hint=hint)
+
+
+def _named() -> dict[str, tuple[str | None, ...]]:
+    """The fields that take one of a few names."""
+    allowed = {}
+    for name, hint in get_type_hints(TunePlan).items():
+        kinds = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+        names = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+        if names:
+            allowed[name] = (*names, *([None] if NoneType in kinds else []))
+    return allowed
 
 
 def _values(text: str) -> Normalisation:

@@ -34,14 +34,17 @@ def rate(kind: Schedule, epoch: int, iteration: int, *, lr: float, epochs: int, 
         return learning_rate(epoch, iteration, init_lr=lr, max_epoch=epochs)
     if kind == "constant":
         return lr
-    done = (epoch * iterations + iteration) / max(epochs * iterations - 1, 1)
-    return lr * (_between(1.0, 0.0, done) if kind == "cosine" else _onecycle(done))
+    step, steps = epoch * iterations + iteration, epochs * iterations
+    return lr * (_between(1.0, 0.0, step / max(steps - 1, 1)) if kind == "cosine" else _onecycle(step, steps))
 
 
-def _onecycle(done: float) -> float:
-    if done < _RISE:
-        return _between(_START, 1.0, done / _RISE)
-    return _between(1.0, _END, (done - _RISE) / (1 - _RISE))
+def _onecycle(step: int, steps: int) -> float:
+    if steps == 1:
+        return 1.0
+    top = _RISE * steps - 1  # as torch counts
+    if step <= top:
+        return _between(_START, 1.0, step / top if top else 1.0)
+    return _between(1.0, _END, (step - top) / (steps - 1 - top))
 
 
 def _between(first: float, last: float, share: float) -> float:
