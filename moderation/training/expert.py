@@ -1,4 +1,4 @@
-"""Training the pixel expert, and what its word is worth beside the margin. Holds two batches of crops, not a data set.
+"""Training the pixel expert, and what its word is worth beside the margin. Holds three batches of crops at most.
 
 The expert is trained on native crops alone; the language model's margin meets it only in `fuse`.
 """

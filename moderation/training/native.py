@@ -24,7 +24,7 @@ Look = Callable[[int, "np.random.Generator | None"], "NDArray[np.uint8]"]
 Treat = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 _SHARE = 0.3  # how often each treatment is drawn: about a third of the pictures stay as they are
-_SCALE = (0.6, 1.4)  # of a change of size, after which the picture keeps its new size
+_SCALE = (0.5, 1.5)  # of a change of size; half of the pictures are brought back, as a thumbnail shown large is
 _SIGMA = (0.3, 1.2)  # pixels of blur
 _SHARPEN = (50, 150)  # percent of an unsharp mask
 _QUALITY = (40, 96)  # of JPEG
@@ -49,11 +49,13 @@ def file_crops(paths: Sequence[Path], size: int, crops: int, treat: Treat | None
 def robust(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A change of size, blur, sharpening and JPEG, each for some: what pictures meet on their way to a platform."""
     use = rng.random(4) < _SHARE
-    scale, sigma = rng.uniform(*_SCALE), rng.uniform(*_SIGMA)
+    scale, sigma, back = rng.uniform(*_SCALE), rng.uniform(*_SIGMA), rng.random()
     percent, quality = (int(rng.integers(*span)) for span in (_SHARPEN, _QUALITY))
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
     if use[0]:
+        size = image.size
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), kernel)
+        image = image.resize(size, kernel) if back < 0.5 else image
     if use[1]:
         image = image.filter(ImageFilter.GaussianBlur(sigma))
     if use[2]:
