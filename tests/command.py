@@ -53,3 +53,10 @@ def ok(*arguments: object, stdin: str | bytes = "") -> Done:
     done = modctl(*arguments, stdin=stdin)
     assert done.code == 0, done
     return done
+
+
+def refusal(done: Done) -> str:
+    """The message of an error, which must be exit 2 with nothing on standard output."""
+    assert (done.code, done.out) == (2, ""), done
+    assert "Traceback" not in done.err
+    return done.err.partition("Error: ")[2].strip()

@@ -130,7 +130,8 @@ def read_original(
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # a file, since for a name torch goes by its end
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise refused(path, "no such file") from None
     except pickle.UnpicklingError as error:

@@ -10,6 +10,7 @@ import pytest
 from moderation import embedded
 from moderation.embedded import Server
 from moderation.storage.database import Database
+from tests.command import ok
 from tests.store import Store, empty, furnish, open_database
 
 
@@ -36,3 +37,10 @@ def store(request: pytest.FixtureRequest) -> Store:
     database = request.getfixturevalue("sqlite_database" if request.param == "sqlite" else "postgres_database")
     empty(database)
     return furnish(database)
+
+
+@pytest.fixture
+def installed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """modctl is set to a database with tables and the shipped prompt."""
+    monkeypatch.setenv("MODERATION_DATABASE_URL", sqlite_url)
+    ok("db", "upgrade")

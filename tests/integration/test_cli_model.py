@@ -1,4 +1,4 @@
-"""modctl with the miniature backbone: scan, prompt, doctor."""
+"""modctl with the miniature backbone: scan, doctor."""
 
 from __future__ import annotations
 
@@ -6,30 +6,20 @@ import hashlib
 import importlib.util
 import shutil
 import struct
-from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moderation.detector import SoftPrompt
 from moderation.domain.policy import DEFAULT_THRESHOLDS, decide
 from moderation.miniature import PROMPT_FILE, SAMPLES_DIR, WEIGHTS_DIR, samples
 from tests.broken_files import broken_files
-from tests.command import Done, modctl, ok
+from tests.command import Done, modctl, ok, refusal
 
-CHECKPOINTS = Path(__file__).parents[1] / "golden" / "data" / "checkpoints"
 SHIPPED_ID = hashlib.sha256(PROMPT_FILE.read_bytes()).hexdigest()[:12]
 PICTURE = samples()[0].path
 DEAD_BROKER = "redis://:secret@127.0.0.1:9/0"
-
-
-@pytest.fixture
-def installed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """modctl is set to a database with tables and the shipped prompt."""
-    monkeypatch.setenv("MODERATION_DATABASE_URL", sqlite_url)
-    ok("db", "upgrade")
 
 
 def another_prompt(folder: Path, number: float = 0.25) -> Path:
@@ -37,17 +27,6 @@ def another_prompt(folder: Path, number: float = 0.25) -> Path:
     file = folder / "another.safetensors"
     file.write_bytes(PROMPT_FILE.read_bytes()[:-4] + struct.pack("<f", number))
     return file
-
-
-def prompts() -> dict[str, str]:
-    return {record["prompt_id"]: record["state"] for record in ok("prompt", "list", "--json").lines()}
-
-
-def refusal(done: Done) -> str:
-    """The message of an error, which must be exit 2 with nothing on standard output."""
-    assert (done.code, done.out) == (2, ""), done
-    assert "Traceback" not in done.err
-    return done.err.partition("Error: ")[2].strip()
 
 
 # --- scan
@@ -111,94 +90,6 @@ def test_scan_refuses_by_name_what_it_can_not_use(tmp_path: Path, monkeypatch: p
     said = refusal(modctl("scan", PICTURE))
     assert "no prompt is active for the backbone" in said
     assert "--prompt FILE" in said
-
-
-# --- prompt
-
-
-def test_prompts_are_listed_and_shown(installed: None) -> None:
-    (record,) = ok("prompt", "list", "--json").lines()
-    assert (record["prompt_id"], record["name"], record["state"]) == (SHIPPED_ID, "shipped", "active")
-    shown_record = ok("prompt", "show", SHIPPED_ID[:4], "--json").json()
-    assert {name: shown_record[name] for name in record} == record
-    shown = [line.split() for line in ok("prompt", "show", SHIPPED_ID).out.splitlines()]
-    assert ["sha256", record["sha256"]] in shown
-    assert SHIPPED_ID in ok("prompt", "list").out
-    said = refusal(modctl("prompt", "show", "zz"))
-    assert said == "prompt: 'zz' is not a registered id\n  see: modctl prompt list"
-
-
-def test_a_prompt_is_registered_once_and_activated_when_asked(installed: None, tmp_path: Path) -> None:
-    again = ok("prompt", "import", PROMPT_FILE).out
-    assert again == f"{SHIPPED_ID} (shipped) is registered as active.\n"
-
-    file = another_prompt(tmp_path)
-    record = ok("prompt", "import", file, "--json").json()
-    assert (record["name"], record["state"], record["backbone"]) == ("another", "candidate", "miniature")
-    other = record["prompt_id"]
-    refused = modctl("prompt", "import", file, "--activate")
-    assert "no terminal to ask on; add --yes" in refusal(refused)
-    assert f"active on miniature: {SHIPPED_ID} -> {other}" in refused.err
-    assert prompts() == {SHIPPED_ID: "active", other: "candidate"}
-
-    assert ok("prompt", "import", file, "--activate", "--yes").out == f"{other} (another) is registered as active.\n"
-    assert prompts() == {SHIPPED_ID: "retired", other: "active"}
-    ok("db", "upgrade")  # puts nothing in the place of what a person chose
-    assert prompts() == {SHIPPED_ID: "retired", other: "active"}
-    ok("prompt", "import", PROMPT_FILE, "--activate", "--yes")
-    assert prompts() == {SHIPPED_ID: "active", other: "retired"}
-
-
-def cut(data: bytes) -> bytes:
-    return data[:-40]
-
-
-def with_nan(data: bytes) -> bytes:
-    return data[:-4] + struct.pack("<f", float("nan"))
-
-
-def for_another_revision(data: bytes) -> bytes:
-    return data.replace(str(SoftPrompt.from_bytes(data).revision).encode(), 64 * b"0")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda _: bytes(range(256)) * 9, "not a prompt of this program"),
-        (lambda _: b"", "not a prompt of this program"),
-        (cut, "not a safetensors file"),
-        (with_nan, "holds numbers that are not finite"),
-        (for_another_revision, "it does not fit: tuned on miniature at revision 0000"),
-    ],
-)
-def test_a_file_that_is_no_prompt_is_refused_by_name(
-    installed: None, tmp_path: Path, spoil: Callable[[bytes], bytes], message: str
-) -> None:
-    (tmp_path / "mine.safetensors").write_bytes(spoil(PROMPT_FILE.read_bytes()))
-    said = refusal(modctl("prompt", "import", "mine.safetensors", "--activate", "--yes"))
-    assert said.startswith("mine.safetensors: ")
-    assert message in said
-    assert prompts() == {SHIPPED_ID: "active"}
-
-
-def test_an_original_checkpoint_for_another_backbone_is_refused(installed: None) -> None:
-    done = modctl("prompt", "import", CHECKPOINTS / "original_both.pth")
-    said = refusal(done)
-    assert "original_both.pth: it does not fit: its qformer vectors hold 24 numbers" in said
-    assert "--no-check" in said
-    assert "Q-Former: [1, 24] numbers" in done.err
-    assert prompts() == {SHIPPED_ID: "active"}
-
-
-@pytest.mark.parametrize("name", ["malformed_no_embeddings.pth", "malformed_no_model_key.pth"])
-def test_a_malformed_checkpoint_is_refused_by_name(installed: None, name: str) -> None:
-    assert name in refusal(modctl("prompt", "import", CHECKPOINTS / name))
-    assert prompts() == {SHIPPED_ID: "active"}
-
-
-def test_import_without_check_registers_for_a_backbone_that_is_not_here(installed: None) -> None:
-    record = ok("prompt", "import", CHECKPOINTS / "original_both.pth", "--no-check", "--name", "tiny", "--json").json()
-    assert (record["name"], record["state"]) == ("tiny", "candidate")
 
 
 # --- doctor

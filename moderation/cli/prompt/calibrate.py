@@ -174,7 +174,7 @@ def _told(done: Calibrated, *, as_json: bool) -> dict[str, Any]:
     if done.unscored:
         names = ", ".join(Path(one.path).name for one in done.unscored[:_NAMED])
         more = f" and {len(done.unscored) - _NAMED} more" if len(done.unscored) > _NAMED else ""
-        say(f"{counted(len(done.unscored), 'picture')} could not be scored and are left out: {names}{more}")
+        say(f"left out, could not be scored: {counted(len(done.unscored), 'picture')} ({names}{more})")
     if not as_json:
         after = "after (held out)" if fitted.held_out else "after (not held out)"
         figures = [(name, getattr(fitted.before, key), getattr(fitted.after, key)) for name, key in _FIGURES]

@@ -44,16 +44,17 @@ def show(prompt_id: str, as_json: bool) -> None:
     if as_json:
         print_json({**asdict(record), "holds": asdict(holds)})
         return
+    facts = described(holds)
     print_facts(
         {
             "id": record.prompt_id,
             "name": record.name,
             "state": record.state,
             "sha256": record.sha256,
-            "parent": record.parent or "none",
+            "parent": record.parent or f"none registered; made from: {facts['made from']}",
             "registered": local_time(record.created_at),
             "activated": local_time(record.activated_at) or "never",
-            **described(holds),
+            **{title: value for title, value in facts.items() if title != "made from"},
             **{f"  {name}": value for name, value in flattened(record.metrics)},
         }
     )

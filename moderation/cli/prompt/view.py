@@ -38,7 +38,7 @@ def described(found: PromptContents) -> dict[str, str]:
         **({"source bias": _biases(found.source_bias)} if found.source_bias else {}),
         "native crops": _crops(found.crops) if found.crops else "none",
         "pixel expert": _expert(found.expert) if found.expert else "none",
-        "made from": str(found.metadata.get("parent") or found.metadata.get("started_from") or "nothing said"),
+        "made from": str(found.metadata.get("parent") or found.metadata.get("started_from") or "not said"),
         "format": str(found.format),
     }
 
