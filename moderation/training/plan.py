@@ -16,6 +16,7 @@ from moderation.training.schedule import Schedule
 
 MAX_TOKENS = 16
 MAX_MEMBERS = 16
+MAX_RATE = 1000  # no rate near it is of use; AdamW itself fails beyond float32
 CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 """CLIP's image statistics (openai/CLIP, clip.py), which the Hub's processor of InstructBLIP uses too."""
 
@@ -83,8 +84,8 @@ class TunePlan:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise refused(name, f"{value} is not allowed: {low} to {high}")
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise refused("lr", f"{self.lr} must be above 0")
+        if self.lr is not None and not 0 < self.lr <= MAX_RATE:
+            raise refused("lr", f"{self.lr} must be above 0 and at most {MAX_RATE}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise refused("weight_decay", f"{self.weight_decay} must not be below 0")
         self._check_texts()
