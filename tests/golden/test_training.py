@@ -5,15 +5,21 @@ Tolerances as data/README.md recommends: 1e-5 for losses and embeddings, 1e-4 of
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from moderation.detector import Backbone, PromptVectors, answer_losses, vision_features
+from moderation.detector import Backbone, PromptVectors, normalise, vision_features
 from moderation.detector.question import Question
-from moderation.training.schedule import learning_rate
+from moderation.training.augment import paper
+from moderation.training.objective import class_weights, losses, weighted
+from moderation.training.schedule import learning_rate, rate
+from moderation.training.stepping import BETAS
 from tests.golden.sets import GoldenSet, Tensors, assert_near, each, golden_sets, name_of
+from tests.golden.test_pictures import _decodes_alike, _facts, _rgb, picture_case
 
 ATOL, GRADIENT_RTOL = 1e-5, 1e-4
 
@@ -36,14 +42,15 @@ class Tuning:
 
     def losses(self) -> torch.Tensor:
         prompt = PromptVectors(self.question, self.qformer, self.llm)
-        return answer_losses(self.backbone, prompt, self.is_fake, features=self.features)
+        return losses(self.backbone, prompt, self.is_fake, self.features, "answer")
 
     def optimizer(self) -> torch.optim.AdamW:
         facts = self.facts["optimizer"]
+        assert tuple(facts["betas"]) == BETAS
         return torch.optim.AdamW(
             [self.qformer, self.llm],
             lr=self.facts["lr"],
-            betas=tuple(facts["betas"]),
+            betas=BETAS,
             eps=facts["eps"],
             weight_decay=facts["weight_decay"],
         )
@@ -51,7 +58,7 @@ class Tuning:
     def step(self, optimizer: torch.optim.Optimizer) -> float:
         """One step; returns the loss before it."""
         optimizer.zero_grad()
-        loss = self.losses().mean()
+        loss = weighted(self.losses(), self.is_fake, class_weights("answer", real=1, fake=1))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return float(loss.detach())
@@ -121,8 +128,8 @@ def test_scheduled_steps(golden: GoldenSet, letter: str) -> None:
         for iteration in range(schedule["iters_per_epoch"])
     ]
     assert rates == pytest.approx(tuning.expected["sched.lr"].tolist(), rel=1e-12)
-    for index, rate in enumerate(rates):
-        optimizer.param_groups[0]["lr"] = rate
+    for index, lr in enumerate(rates):
+        optimizer.param_groups[0]["lr"] = lr
         tuning.step(optimizer)
         assert_near(tuning.qformer, tuning.expected["sched.qformer_after_step"][index], ATOL)
         assert_near(tuning.llm, tuning.expected["sched.llm_after_step"][index], ATOL)
@@ -134,5 +141,17 @@ def test_scheduled_steps(golden: GoldenSet, letter: str) -> None:
 def test_learning_rate_schedule(golden: GoldenSet) -> None:
     facts = golden.json("lr_schedule.json")
     settings = {key: facts[key] for key in ("init_lr", "min_lr", "warmup_lr", "warmup_steps", "max_epoch")}
-    for epoch, iteration, rate in facts["rows"]:
-        assert learning_rate(epoch, iteration, **settings) == pytest.approx(rate, rel=1e-12)
+    for epoch, iteration, expected in facts["rows"]:
+        assert learning_rate(epoch, iteration, **settings) == pytest.approx(expected, rel=1e-12)
+        found = rate("paper", epoch, iteration, lr=facts["init_lr"], epochs=facts["max_epoch"], iterations=3)
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
+@picture_case
+def test_training_picture(golden: GoldenSet, path: Path) -> None:
+    example = _facts(golden, path)["train_example"]
+    found = paper(_rgb(path), 224, torch.Generator().manual_seed(example["torch_seed"]))
+    values = normalise(torch.from_numpy(found)[None], golden.normalisation())[0].numpy()
+    assert values.shape == (3, 224, 224)
+    if _decodes_alike(golden, path):
+        assert hashlib.sha256(values.tobytes()).hexdigest() == example["float32_chw_sha256"]
