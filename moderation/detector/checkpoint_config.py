@@ -121,7 +121,8 @@ def matches(trained_on: str, backbone: str) -> bool | None:
     wanted, held = trained_on.lower(), held_by(backbone)
     if held is not None:
         return wanted == held.lower()
-    return True if _VERSION.search(wanted) and wanted in Path(backbone).name.lower() else None
+    own = Path(backbone).name.lower()
+    return True if wanted == own or (_VERSION.search(wanted) and wanted in own) else None
 
 
 def _statistics(mean: Any, std: Any) -> Normalisation:

@@ -14,6 +14,7 @@ import torch
 
 from moderation.detector.calibration import Calibration
 from moderation.detector.checkpoint import LLM_KEY, QFORMER_KEY
+from moderation.detector.checkpoint_config import held_by
 from moderation.detector.prompt import SoftPrompt
 from moderation.detector.question import MARKER
 from moderation.errors import ConfigurationError
@@ -76,8 +77,7 @@ def _check(prompt: SoftPrompt) -> None:
 
 def _config(prompt: SoftPrompt) -> dict[str, Any]:
     """What the original's config says of these, in the places it says it."""
-    own, _, swapped = prompt.backbone.partition("+")
-    language_model = prompt.metadata.get("language_model") or swapped or own
+    language_model = prompt.metadata.get("language_model") or held_by(prompt.backbone) or prompt.backbone
     statistics = {"mean": list(prompt.normalisation.mean), "std": list(prompt.normalisation.std)}
     pictures = {
         "train": {"name": "blip2_image_train_textinv", **statistics},

@@ -81,16 +81,18 @@ def fit(
     held_out = bool(np.isfinite(judged).all())
     if not held_out:
         judged = labels.probabilities(calibration)
+    after, by_chance = labels.reliability(judged), labels.ece_by_chance(judged, seed)
+    strays = _strays(after.ece, by_chance, isotonic=isotonic)
     return Fitted(
         calibration=calibration,
         n_real=int((~labels.fake).sum()),
         n_fake=int(labels.fake.sum()),
         prevalence=prevalence,
         before=labels.reliability(labels.probabilities(current or Calibration())),
-        after=labels.reliability(judged),
-        ece_by_chance=labels.ece_by_chance(judged, seed),
+        after=after,
+        ece_by_chance=by_chance,
         held_out=held_out,
-        notes=(*notes, said, *_source_notes(labels, calibration), _protocol(held_out)),
+        notes=(*notes, said, *_source_notes(labels, calibration), _protocol(held_out), *strays),
     )
 
 
@@ -187,3 +189,12 @@ def _protocol(held_out: bool) -> str:
     if held_out:
         return f"after: held out, cross-fitted in {FOLDS} parts that keep source pictures together"
     return "after: measured on the labels it was fitted on, since too few source pictures hold both classes"
+
+
+def _strays(ece: float, by_chance: float, *, isotonic: bool) -> list[str]:
+    """A word where the curve does not fit: an ECE of twice what chance gives, a convention."""
+    if ece <= 2 * by_chance:
+        return []
+    problem = f"P(fake) still strays: its ECE is {ece:.3f}, where chance alone gives {by_chance:.3f}"
+    way_out = "" if isotonic else f"; more than {MIN_ISOTONIC} labels allow a curve of another shape"
+    return [problem + way_out]

@@ -224,7 +224,7 @@ def test_import_without_check_goes_by_the_settings_and_loads_no_backbone(
     done = ok("prompt", "import", checkpoint(tmp_path / "mine.pth"), "--no-check", "--json")
     assert done.json()["notes"][-1].endswith(f": {verdict}")
     assert done.json()["backbone"] == "Salesforce/instructblip-vicuna-7b" + f"+{language_model}" * bool(language_model)
-    assert ("Warning: " in done.err) == (verdict == "differs")
+    assert ("Warning: " in done.err) == (verdict == "differs") == bool(done.json()["warnings"])
 
 
 def test_a_stripped_checkpoint_takes_its_question_and_statistics_from_options(installed: None, tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ def test_where_nothing_can_be_held_out_it_says_so() -> None:
     margins, fake = logistic(100, 1.5, 0.0)
     fitted = fit(margins, fake, groups=["one"] * 100)
     assert not fitted.held_out
-    assert "measured on the labels it was fitted on" in fitted.notes[-1]
+    assert "measured on the labels it was fitted on" in fitted.notes[1]
     by_class = fit(margins, fake, groups=["fake" if each else "real" for each in fake])
     assert not by_class.held_out
 
@@ -303,6 +303,20 @@ def test_chance_alone_gives_an_ece_on_few_labels() -> None:
     assert by_chance[100] > 2 * by_chance[1_000] > 4 * by_chance[10_000] > 0
     perfect = [ece(*logistic(100, 1.5, 0.0, seed=seed), Calibration(1.5, 0.0)) for seed in range(100)]
     assert by_chance[100] == pytest.approx(np.mean(perfect), rel=0.3)
+
+
+def test_a_curve_that_does_not_fit_is_told_with_the_way_out() -> None:
+    """A share of the fakes that no margin tells, as of generators the tuning has not seen, gives no sigmoid."""
+    rng = np.random.default_rng(0)
+    fake = np.arange(900) % 2 == 0
+    margins = rng.normal(np.where(fake & (rng.random(900) < 0.8), 3.0, -3.0), 1.5)
+    told = fit(margins, fake).notes[-1]
+    assert told.startswith("P(fake) still strays: its ECE is 0.")
+    assert told.endswith("more than 1000 labels allow a curve of another shape")
+    more = fit(np.tile(margins, 3), np.tile(fake, 3), groups=np.tile(np.arange(900), 3))
+    assert more.calibration.isotonic
+    assert more.after.ece < 0.05
+    assert not any("strays" in note for note in fit(*logistic(900, 1.5, 0.0), prevalence=None).notes)
 
 
 def test_the_least_number_of_labels_has_a_scale_a_quarter_unsure() -> None:

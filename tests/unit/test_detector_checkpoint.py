@@ -180,7 +180,8 @@ HUB = "Salesforce/instructblip-vicuna-7b"
         ("lmsys/vicuna-7b-v1.1", HUB, "matches"),
         ("lmsys/vicuna-7b-v1.1", f"{HUB}+lmsys/vicuna-7b-v1.3", "differs"),
         ("/data/vicuna-7b", HUB, "differs"),
-        ("/data/vicuna-7b", "/models/vicuna-7b", "can't be told from its name"),
+        ("/data/vicuna-7b", "/models/my-vicuna-7b", "can't be told from its name"),
+        ("miniature", "miniature", "matches"),
         ("/data/vicuna-7b-v1.3", "/models/instructblip-vicuna-7b-v1.3", "matches"),
         ("/data/vicuna-7b-v1.3", "miniature", "can't be told from its name"),
     ],
@@ -244,6 +245,8 @@ def test_a_round_trip_through_the_originals_format_keeps_every_bit(path: Path, c
         assert before is None or before.numpy().tobytes() == after.numpy().tobytes()
     assert (back.position, back.question, back.normalisation) == (prompt.position, prompt.question, STATISTICS_150K)
     assert again.trained_on == "vicuna-7b-v1.3"
+    path.write_bytes(write_original(_prompt(**{**changes, "backbone": HUB})))
+    assert read_original(path).compared(HUB).endswith("vicuna-7b-v1.1: matches")
     assert again.epoch == prompt.metadata.get("epoch", 0)
     assert again.ignored == ()
 

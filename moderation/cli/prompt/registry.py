@@ -55,6 +55,6 @@ def show(prompt_id: str, as_json: bool) -> None:
             "registered": local_time(record.created_at),
             "activated": local_time(record.activated_at) or "never",
             **{title: value for title, value in facts.items() if title != "made from"},
-            **{f"  {name}": value for name, value in flattened(record.metrics)},
+            **{f"  {name}": value for name, value in flattened(record.metrics) if name != "parent"},
         }
     )

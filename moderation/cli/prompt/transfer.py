@@ -49,8 +49,9 @@ def import_(
 
     with parts() as wiring:
         notes: list[str] = []
+        warnings: list[str] = []
         if _is_checkpoint(file):
-            prompt, notes = _original(file, wiring, question, normalisation, by_name=no_check)
+            prompt, notes, warnings = _original(file, wiring, question, normalisation, by_name=no_check)
         elif question or normalisation:
             raise click.UsageError("--question and --normalisation are for checkpoints: a prompt file holds its own")
         else:
@@ -60,6 +61,8 @@ def import_(
         say(f"{file.name}: {'a checkpoint of the original code' if notes else 'a prompt of this program'}")
         for line in notes or [f"{title}: {value}" for title, value in described(holds).items()]:
             say(f"  {line}")
+        for warning in warnings:
+            say(f"Warning: {warning}")
         if not no_check:
             _check(file, prompt, wiring)
         if make_active:
@@ -71,7 +74,7 @@ def import_(
             wiring.prompts.activate(record.prompt_id)
             record = wiring.prompts.find(record.prompt_id)
     if as_json:
-        print_json({**asdict(record), "holds": asdict(holds), "notes": notes})
+        print_json({**asdict(record), "holds": asdict(holds), "notes": notes, "warnings": warnings})
     else:
         click.echo(f"{record.prompt_id} ({record.name}) is registered as {record.state}.")
 
@@ -121,8 +124,11 @@ def _is_checkpoint(file: Path) -> bool:
 
 def _original(
     file: Path, wiring: Wiring, question: str | None, normalisation: str | None, *, by_name: bool
-) -> tuple[SoftPrompt, list[str]]:
-    """The prompt and what is to be said of it. by_name: the settings' names of backbone and language model count."""
+) -> tuple[SoftPrompt, list[str], list[str]]:
+    """The prompt, what was found in the file, and what to be warned of.
+
+    by_name: the backbone is not loaded; the settings' names of it and of the language model count.
+    """
     from moderation.detector.checkpoint import read_original
     from moderation.detector.checkpoint_config import normalisation_named
 
@@ -135,9 +141,8 @@ def _original(
     swapped = f"+{settings.language_model}" if settings.language_model else ""
     backbone = f"{settings.backbone}{swapped}" if by_name else wiring.backbone.name
     epoch = [] if checkpoint.epoch is None else [f"epoch: {checkpoint.epoch}"]
-    for warning in checkpoint.warnings(backbone):
-        say(f"Warning: {warning}")
-    return checkpoint.to_prompt(backbone), [*checkpoint.notes, *epoch, checkpoint.compared(backbone)]
+    notes = [*checkpoint.notes, *epoch, checkpoint.compared(backbone)]
+    return checkpoint.to_prompt(backbone), notes, checkpoint.warnings(backbone)
 
 
 def _check(file: Path, prompt: SoftPrompt, wiring: Wiring) -> None:
