@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from moderation.detector.backbone import Backbone
+from moderation.detector.expert import ExpertWeights
 from moderation.detector.preprocess import Normalisation
 from moderation.detector.prompt import SoftPrompt
 from moderation.domain.prompt import PromptId, PromptRecord
@@ -102,19 +103,16 @@ def conclude(
         member.trainable.load(member.outcome.numbers or {})
         found.append(validate(member.trainable, facts.plan, validation))
     measured = finish.measure(found, validation.images, facts.plan.seed)
+    expert = None
+    if facts.plan.expert and not failure:
+        expert, measured = _expert(facts, training, measured, bench)
     outcomes = [member.outcome for member in good]
-    fakes = sum(image.is_fake for image in training.images)
-    counts = {"n_real": len(training.images) - fakes, "n_fake": fakes}
-    metadata = finish.metadata_of(facts, measured, outcomes, counts)
+    metadata = finish.metadata_of(facts, measured, outcomes, _counts(training))
     prompt: SoftPrompt | None = None
     if facts.plan.method == "lora":
         artefact = _write_adapter(run, facts, good[0].trainable, measured, metadata)
     else:
-        prompt = finish.prompt_of(bench.backbone, facts, outcomes, measured, metadata)
-        if facts.plan.expert and not failure:
-            prompt = finish.with_expert(
-                prompt, facts.plan, training.images, measured, bench.backbone, bench.readers, bench.say
-            )
+        prompt = finish.prompt_of(bench.backbone, facts, outcomes, measured, metadata, expert)
         artefact = run.write(PROMPT, prompt.to_bytes())
     if failure:
         raise ConfigurationError("--lr", failure, hint=f"the best is kept in {artefact}; {_way_out(run, failure)}")
@@ -141,6 +139,24 @@ def tell_unreadable(pictures: Features, run: RunFolder, say: Callable[[str], Non
         run.log("unreadable", path=str(path), problem=problem)
         if place < _SHOWN:
             say(f"  {path}: {problem}")
+
+
+def _counts(pictures: Features) -> dict[str, int]:
+    fakes = sum(image.is_fake for image in pictures.images)
+    return {"n_real": len(pictures.images) - fakes, "n_fake": fakes}
+
+
+def _expert(
+    facts: RunFacts, training: Features, measured: finish.Measured, bench: Bench
+) -> tuple[ExpertWeights | None, finish.Measured]:
+    """The pixel expert and the figures with it; none, with a note, where it does not help: the word is kept."""
+    readable = [image for image in training.images if image.path not in training.unreadable]
+    try:
+        return finish.with_expert(facts.plan, readable, measured, bench.backbone, bench.readers, bench.say)
+    except ConfigurationError as error:
+        note = f"no pixel expert: {error.problem}"
+        bench.say(note)
+        return None, replace(measured, notes=(*measured.notes, note))
 
 
 def _write_adapter(

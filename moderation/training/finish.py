@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from moderation.training.tune import Outcome
 from moderation.training.validation import Validated
 
 THRESHOLD = 0.5  # of P(fake); what an evaluation uses unless told otherwise
+_NONE = Calibration()
 _EXPERT_CROPS = 4  # native crops that the expert reads where --crops says nothing
 
 
@@ -67,17 +68,31 @@ class Measured:
 
 def measure(found: Sequence[Validated], images: Sequence[LabelledImage], seed: int) -> Measured:
     """The members' validations as one. images: what their rows count."""
-    margins = np.mean([member.margins for member in found], axis=0)
     first = found[0]
-    seen = [images[row] for row in first.rows]
-    loss = float(np.mean([member.loss for member in found]))
+    return _calibrated(
+        [images[row] for row in first.rows],
+        first.is_fake,
+        np.mean([member.margins for member in found], axis=0),
+        float(np.mean([member.loss for member in found])),
+        seed,
+    )
+
+
+def _calibrated(
+    images: Sequence[LabelledImage],
+    is_fake: NDArray[np.bool_],
+    margins: NDArray[np.float64],
+    loss: float,
+    seed: int,
+    otherwise: Calibration = _NONE,
+) -> Measured:
+    """With the calibration that these margins bear, or with `otherwise` where they bear none."""
+    sources, groups = [image.source for image in images], [image.group for image in images]
     try:
-        fitted = fit(
-            margins, first.is_fake, [image.source for image in seen], [image.group for image in seen], seed=seed
-        )
+        fitted = fit(margins, is_fake, sources, groups, seed=seed)
     except CannotCalibrate as error:
-        return Measured(seen, first.is_fake, margins, loss, Calibration(), None, (f"not calibrated: {error}",))
-    return Measured(seen, first.is_fake, margins, loss, fitted.calibration, fitted, fitted.notes)
+        return Measured(images, is_fake, margins, loss, otherwise, None, (f"not calibrated: {error}",))
+    return Measured(images, is_fake, margins, loss, fitted.calibration, fitted, fitted.notes)
 
 
 def metadata_of(
@@ -99,7 +114,12 @@ def metadata_of(
 
 
 def prompt_of(
-    backbone: Backbone, facts: RunFacts, outcomes: Sequence[Outcome], measured: Measured, metadata: Mapping[str, Any]
+    backbone: Backbone,
+    facts: RunFacts,
+    outcomes: Sequence[Outcome],
+    measured: Measured,
+    metadata: Mapping[str, Any],
+    expert: ExpertWeights | None,
 ) -> SoftPrompt:
     """The prompt: one word, or an ensemble of those members that have a best."""
     numbers = [outcome.numbers for outcome in outcomes if outcome.numbers is not None]
@@ -119,41 +139,42 @@ def prompt_of(
         calibration=measured.calibration,
         metadata=metadata,
         crops=Crops(plan.crops, plan.crop_pool) if plan.crops else None,
+        expert=expert,
     )
 
 
 def with_expert(
-    prompt: SoftPrompt,
     plan: TunePlan,
     training: Sequence[LabelledImage],
     measured: Measured,
     backbone: Backbone,
     readers: Executor,
     say: Callable[[str], None],
-) -> SoftPrompt:
-    """The prompt with a pixel expert beside it, trained on the training pictures and fused on the validation ones.
+) -> tuple[ExpertWeights, Measured]:
+    """A pixel expert, trained on the training pictures, and what the margins come to with its share.
 
-    Raises ConfigurationError where the expert does not help.
+    Its weight is fitted on the validation pictures. Raises ConfigurationError where it does not help on them.
     """
     from moderation.training.expert import Examples, expert_logits, file_crops, fuse, train_expert
 
-    crops, size = plan.crops or _EXPERT_CROPS, backbone.image_size
+    crops, size, device = plan.crops or _EXPERT_CROPS, backbone.image_size, str(backbone.device)
     looks = [file_crops([image.path for image in images], size, crops) for images in (training, measured.images)]
     truth = np.array([image.is_fake for image in training], dtype=bool)
     tensors = train_expert(
         Examples(looks[0], truth),
         Examples(looks[1], measured.is_fake),
         seed=plan.seed,
-        device=str(backbone.device),
+        device=device,
         readers=readers,
         report=lambda epoch: say(
             f"expert, epoch {epoch.number}: loss {epoch.loss:.4f}, validation AUC {epoch.validation_auc:.3f}"
         ),
     )
-    logits = expert_logits(tensors, looks[1], len(measured.images), device=str(backbone.device), readers=readers)
+    logits = expert_logits(tensors, looks[1], len(measured.images), device=device, readers=readers)
     fusion = fuse(measured.margins, logits, measured.is_fake)
-    weights = ExpertWeights(tensors, fusion.weight, crops)
-    return replace(prompt, expert=weights, calibration=fusion.calibration)
+    fused = measured.margins + fusion.weight * logits
+    after = _calibrated(measured.images, measured.is_fake, fused, measured.loss, plan.seed, fusion.calibration)
+    return ExpertWeights(tensors, fusion.weight, crops), after
 
 
 def report_of(facts: RunFacts, measured: Measured, outcomes: Sequence[Outcome], warning: str) -> TuningReport:
