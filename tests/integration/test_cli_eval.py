@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,18 @@ def test_a_registered_prompt_and_a_lora_leave_each_other_alone(
     alone = ok("eval", "--data", root, "--out", tmp_path / "alone", *QUICK, "--limit", "2", "--json").json()
     assert alone["candidates"][0]["name"] == SHIPPED_ID
     assert [row["margin"] for row in rows(tmp_path / "alone")] == pytest.approx(margins[SHIPPED_ID], abs=1e-5)
+
+
+def test_a_prompt_brings_its_own_frozen_threshold(root: Path, tmp_path: Path) -> None:
+    shipped = SoftPrompt.load(PROMPT_FILE)
+    for name, value in (("strict", 0.75), ("odd", "high")):
+        replace(shipped, metadata={"threshold": value}).save(tmp_path / f"{name}.safetensors")
+    call = ("eval", "--data", root, *QUICK, "--limit", "2", "--out", tmp_path / "out", "--json")
+    found = ok(*call, "--prompt", tmp_path / "strict.safetensors").json()
+    assert [(one["name"], one["threshold"]) for one in found["candidates"]] == [("strict", 0.75)]
+    refused = modctl(*call, "--prompt", tmp_path / "odd.safetensors")
+    assert refused.code == 2
+    assert "odd.safetensors: its threshold 'high' is none" in refused.err
 
 
 @pytest.mark.parametrize(
