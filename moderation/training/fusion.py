@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_TRUST = 8.0
+"""A convention: an expert that is perfect on validation still leaves the language model a say on what it never saw."""
 _NOTHING = 1e-6  # log-odds for one standard deviation; what rounding alone may leave of a constant
 
 
@@ -29,8 +31,9 @@ class Fusion:
 def fuse(margins: NDArray[np.float64], logits: NDArray[np.float64], is_fake: NDArray[np.bool_]) -> Fusion:
     """The logistic of margin and expert's logit, both [N], on pictures that neither was trained on.
 
-    Classes count alike; targets are Platt's, so that separable pictures give finite numbers. Raises ConfigurationError
-    where the margin or the expert does not help.
+    Classes count alike; targets are Platt's, so that separable pictures give finite numbers. The expert's share varies
+    at most MOST_TRUST times as much as the margin. Raises ConfigurationError where the expert does not help, and
+    CannotCalibrate where nothing does.
     """
     from scipy.optimize import minimize
     from scipy.special import expit
@@ -47,10 +50,10 @@ def fuse(margins: NDArray[np.float64], logits: NDArray[np.float64], is_fake: NDA
         value = float(shares @ (np.logaddexp(0, log_odds) - aims * log_odds))
         return value, (shares * (expit(log_odds) - aims)) @ standard
 
-    found = minimize(loss, np.zeros(3), jac=True, method="BFGS").x[:2]
-    of_margin, of_logit = (found / spread).tolist()
-    if found.min() < _NOTHING or not np.isfinite(of_logit / of_margin):
-        problem = f"it does not help on the validation pictures: {of_logit:.3g} beside {of_margin:.3g} for the margin"
+    of_margin, of_logit, _ = minimize(loss, np.zeros(3), jac=True, method="BFGS").x.tolist()
+    if of_logit < _NOTHING:
+        problem = f"it does not help on the validation pictures: weight {of_logit:.3g}, the margin's is {of_margin:.3g}"
         raise ConfigurationError("--expert", problem, hint="leave the pixel expert out, or train it on more pictures")
-    weight = of_logit / of_margin
+    trust = min(MOST_TRUST, of_logit / max(of_margin, _NOTHING))  # the likelihood is concave: its best is at the bound
+    weight = float(trust * spread[0] / spread[1])
     return Fusion(weight, fit_platt(margins + weight * logits, is_fake))

@@ -13,7 +13,9 @@ from PIL import Image, ImageFilter
 
 from moderation.detector import ExpertWeights
 from moderation.errors import ConfigurationError, ImageRejected
+from moderation.evaluation.metrics import auc
 from moderation.training.expert import Epoch, Examples, expert_logits, file_crops, fuse, train_expert
+from moderation.training.fusion import MOST_TRUST
 from moderation.training.native import drawn, robust
 
 if TYPE_CHECKING:
@@ -183,6 +185,20 @@ def test_an_expert_that_speaks_against_the_truth_is_left_out(worth: float) -> No
     with pytest.raises(ConfigurationError, match="does not help on the validation pictures") as caught:
         fuse(*_population(worth))
     assert "leave the pixel expert out" in caught.value.hint
+
+
+def test_a_perfect_expert_beside_a_margin_that_errs_is_trusted_so_far_and_no_further() -> None:
+    """As on fakes of a kind that the prompt was not tuned on, and that fool it."""
+    rng = np.random.default_rng(1)
+    is_fake = np.arange(400) % 2 == 1
+    signs = np.where(is_fake, 1.0, -1.0)
+    logits = 3 * signs + rng.normal(size=400) / 3
+    margins = 20 * (rng.normal(size=400) - 0.2 * signs)
+    fusion = fuse(margins, logits, is_fake)
+    fused = margins + fusion.weight * logits
+    assert fusion.weight * logits.std() == pytest.approx(MOST_TRUST * margins.std())
+    assert auc(is_fake.tolist(), fused.tolist()) > 0.999
+    assert fusion.calibration.scale > 0
 
 
 def test_separable_pictures_give_a_finite_fusion() -> None:
