@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moderation.errors import ConfigurationError
 from moderation.training.state import Row
@@ -34,19 +34,20 @@ class Screen:
 
     def __init__(self, say: Callable[[str], None], bar: Progress | None, members: int) -> None:
         self._say, self._bar, self._members = say, bar, members
-        self._auc = ""
+        self._short = ""
 
     def step(self, loss: float) -> None:
         """Moves the bar."""
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], advance=1, note=f"loss {loss:.4f}{self._auc}")
+            self._bar.update(self._bar.task_ids[0], advance=1, note=f"loss {loss:.3f}{self._short}")
 
     def epoch(self, row: Row) -> None:
         """Takes the validation into the bar, or prints a line."""
-        self._auc = f", validation loss {row.validation_loss:.4f}, AUC {row.validation_auc:.3f}"
+        self._short = f", val {row.validation_loss:.3f}, AUC {row.validation_auc:.3f}"
         if not self._bar:
+            figures = f"validation loss {row.validation_loss:.4f}, AUC {row.validation_auc:.3f}"
             member = f"member {row.member + 1}, " if self._members > 1 else ""
-            self._say(f"{member}epoch {row.epoch}: loss {row.loss:.4f}{self._auc}, {row.seconds:.1f} s")
+            self._say(f"{member}epoch {row.epoch}: loss {row.loss:.4f}, {figures}, {row.seconds:.1f} s")
 
 
 class TensorBoard:
@@ -142,9 +143,10 @@ class Interrupt:
 
 
 def _bar(console: Console, title: str, total: int) -> Progress:
-    bar = Progress(
-        TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
+    bar = Progress(  # fits into 80 columns
+        TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"), TimeRemainingColumn(compact=True), TextColumn("left"),
+        console=console, transient=True,
     )  # fmt: skip
     bar.add_task(title, total=total, note="")
     return bar

@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from moderation.detector import Detector, SoftPrompt, load_backbone
-from moderation.miniature import PROMPT_FILE
+from moderation.detector import Detector, Score, SoftPrompt, load_backbone
+from moderation.evaluation.metrics import auc
+from moderation.images import decode
+from moderation.images.views import views_of
+from moderation.miniature import PROMPT_FILE, samples
 from moderation.training.lora import load_lora
 from tests.command import Done, modctl, ok
 from tests.training_pictures import labelled
@@ -239,6 +242,30 @@ def test_unreadable_pictures_are_named_and_left_out(tmp_path: Path) -> None:
     assert "000.png" in events(the_run(), "unreadable")[0]["path"]
 
 
+def test_the_figures_are_those_that_the_detector_gives(tmp_path: Path) -> None:
+    for sample in samples():
+        folder = tmp_path / sample.truth
+        folder.mkdir(exist_ok=True)
+        (folder / sample.path.name.replace(f"-{sample.truth}", "")).symlink_to(sample.path)
+    found = ok("tune", "--real", tmp_path / "real", "--fake", tmp_path / "fake", *QUICK, "--members", 2, "--expert",
+               "--json").json()  # fmt: skip
+    prompt = SoftPrompt.load(Path(found["artefact"]))
+    detector = Detector(load_backbone("miniature", device="cpu", dtype="float32"), prompt)
+    assert prompt.expert is not None
+    assert prompt.members == 2
+    with (the_run() / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    pictures = [decode(Path(row["path"]).read_bytes())[0] for row in rows]
+    scores = detector.score([views_of(picture, 128, detector.native_crops) for picture in pictures])
+    fake = [row["label"] == "fake" for row in rows]
+    called = [isinstance(score, Score) and score.probability >= 0.5 for score in scores]
+    for name, is_fake in (("real", False), ("fake", True)):
+        right = [one == is_fake for one, truth in zip(called, fake, strict=True) if truth == is_fake]
+        assert sum(right) / len(right) == pytest.approx(found["validation"][f"accuracy_{name}"], abs=1 / len(right))
+    margins = [score.margin for score in scores if isinstance(score, Score)]
+    assert auc(fake, margins) == pytest.approx(found["validation"]["auc"], abs=0.01)
+
+
 # --- stopped and resumed
 
 
@@ -264,7 +291,7 @@ def test_ctrl_c_keeps_the_best_so_far_and_resume_goes_on(folders: tuple[object, 
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(folders: tuple[object, ...]) -> None:
-    arguments = [*folders, "--epochs", 12, "--val", 0.5, "--yes", "--no-register", "--members", 2, "--name", "k"]
+    arguments = [*folders, "--epochs", 8, "--val", 0.5, "--yes", "--no-register", "--members", 2, "--name", "k"]
     ok("tune", *arguments, "--out", "whole")
     process = subprocess.Popen(
         [sys.executable, "-m", "moderation", "tune", *map(str, arguments), "--out", "killed"],
