@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format miniature clean clean-all
+.PHONY: help setup demo test lint format miniature method clean clean-all
 
 help:  ## say what there is
 	@echo "make TARGET [PYTHON=python3.12] [PIP_ARGS=...] [PYTEST_ARGS=...] [DEMO_ARGS=...]"
@@ -55,6 +55,9 @@ format: $(STAMP)  ## put the code into the shape that lint asks for
 
 miniature: $(STAMP)  ## train the embedded backbone again (under an hour on two cores; fails while a bar is missed)
 	$(BIN)/python -m moderation.miniature.build
+
+method: $(STAMP)  ## tune and evaluate for docs/method.md (under 45 minutes on two cores)
+	$(BIN)/python -m benchmarks.method
 
 clean:  ## remove caches and build output
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that measure, and the results that they wrote."""
