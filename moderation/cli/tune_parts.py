@@ -48,11 +48,12 @@ def starting_prompt(plan: TunePlan, wiring: Wiring) -> tuple[SoftPrompt | None, 
     if kind != "prompt":
         return None, None
     from moderation.detector import SoftPrompt
+    from moderation.domain.prompt import prompt_id_of
 
     if Path(value).is_file():
         prompt = load_prompt(Path(value))
         try:
-            return prompt, wiring.prompts.find(prompt.sha256).prompt_id
+            return prompt, wiring.prompts.find(prompt_id_of(prompt.sha256)).prompt_id
         except (ConfigurationError, ServiceDown):
             return prompt, None  # a file needs no registry
     try:

@@ -85,7 +85,7 @@ def print_outcome(
         )
         return
     if "interrupted" in tuned.ended:
-        say("stopped on request: this is the best so far")
+        say("stopped on request: this is the best so far" + (", without a pixel expert" if plan.expert else ""))
     metrics = tuned.metrics
     facts = {
         "prompt" if tuned.prompt else "adapter": f"{record.prompt_id} ({plan.name}), {record.state}" if record

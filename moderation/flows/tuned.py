@@ -104,7 +104,8 @@ def conclude(
         found.append(validate(member.trainable, facts.plan, validation))
     measured = finish.measure(found, validation.images, facts.plan.seed)
     expert = None
-    if facts.plan.expert and not failure:
+    stopped = any(member.outcome.why == "interrupted" for member in members)
+    if facts.plan.expert and not (failure or stopped):
         expert, measured = _expert(facts, training, measured, bench)
     outcomes = [member.outcome for member in good]
     metadata = finish.metadata_of(facts, measured, outcomes, _counts(training))

@@ -55,7 +55,8 @@ class FeatureCache:
             free = shutil.disk_usage(self.folder).free
         except OSError as error:
             raise _unusable(self.folder, error) from None
-        if (needed := pictures * feature_bytes(self.shape)) > free:
+        entries = sum(1 for _ in self.folder.glob("*/*.safetensors"))
+        if (needed := max(pictures - entries, 0) * feature_bytes(self.shape)) > free:
             raise ConfigurationError(
                 "--cache",
                 f"{human_bytes(needed)} are needed and {human_bytes(free)} are free at {self.folder}",

@@ -22,6 +22,7 @@ from moderation.detector.scoring import answer_logits, margins
 from moderation.errors import ConfigurationError, ImageRejected, PromptMismatch, RejectReason
 from moderation.training.adapter import Adapter
 from moderation.training.cache import write_whole
+from moderation.training.run import ADAPTER
 
 _OURS, _WEIGHTS, _CONFIG = "antifake.json", "adapter_model.safetensors", "adapter_config.json"
 
@@ -88,7 +89,12 @@ def save_lora(
 
 
 def load_lora(path: Path, backbone: Backbone) -> LoraDetector:
-    """The adapter in folder `path`, put into `backbone`. Raises ConfigurationError, PromptMismatch."""
+    """The adapter in folder `path`, its own or its run's, put into `backbone`.
+
+    Raises ConfigurationError, PromptMismatch.
+    """
+    if (path / ADAPTER / _OURS).is_file():
+        path /= ADAPTER
     try:
         about = json.loads((path / _OURS).read_text(encoding="utf-8"))
         mean, std = tuple(about["mean"]), tuple(about["std"])

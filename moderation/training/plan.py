@@ -21,9 +21,10 @@ CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613025
 """CLIP's image statistics (openai/CLIP, clip.py), which the Hub's processor of InstructBLIP uses too."""
 
 PROMPT_RATE = 0.3
-"""Our peak rate for vectors, in standard deviations of the language model's word embeddings. The miniature's .03 worked
-(anything from 1e-3 to 1e-1 did) where that deviation is .095; AdamW moves a number by about its rate a step, so the
-rate must be in the unit of what is tuned. The original's 1e-5 stands still at a few hundred steps."""
+"""Our peak rate for vectors, in standard deviations of the word embeddings (`start.suggested_rate`).
+
+The miniature's .03 worked (anything from 1e-3 to 1e-1 did) where that deviation is .095. AdamW moves a number by about
+its rate a step, so the rate must be in the unit of what is tuned; the original's 1e-5 stands still in a few hundred."""
 LORA_RATE = 2e-4 * 4096
 """Our peak rate for LoRA, times the width of the language model: 2e-4 at width 4,096 (Hu et al. 2021, GPT-3 175B use
 2e-4), and inversely with width (Yang et al. 2022, Adam on hidden weights)."""
@@ -88,6 +89,8 @@ class TunePlan:
             raise refused("lr", f"{self.lr} must be above 0 and at most {MAX_RATE}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise refused("weight_decay", f"{self.weight_decay} must not be below 0")
+        if self.crop_pool != "mean" and not self.crops:
+            raise refused("crop_pool", "says how crops are pooled, and there are none", hint="add --crops K")
         self._check_texts()
         self._check_method()
 

@@ -68,9 +68,14 @@ def sides_of(sides: Sides) -> tuple[str, ...]:
 
 
 def suggested_rate(backbone: Backbone) -> float:
-    """PROMPT_RATE standard deviations of the language model's word embeddings, to 2 digits."""
-    table = backbone.model.language_model.get_input_embeddings().weight
-    return float(f"{PROMPT_RATE * float(table.float().std()):.1e}")
+    """PROMPT_RATE standard deviations of the word embeddings, to 2 digits; of that side where they are smaller.
+
+    One rate serves both sides. T5's embeddings are large; the layer behind them normalises, so a small rate turns the
+    vector all the same, while a large one would fling the Q-Former's about.
+    """
+    model = backbone.model
+    tables = (model.language_model.get_input_embeddings(), model.qformer.embeddings.word_embeddings)
+    return float(f"{PROMPT_RATE * min(float(table.weight.float().std()) for table in tables):.1e}")
 
 
 def first_numbers(backbone: Backbone, plan: TunePlan, member: int, given: SoftPrompt | None = None) -> Numbers:

@@ -20,7 +20,8 @@ from moderation.training.loader import Batch, Features
 from moderation.training.objective import class_weights, losses
 from moderation.training.plan import TunePlan
 
-_AT_ONCE = 64  # pictures; without gradients they need less memory than a training batch
+_AT_ONCE = 64  # pictures, at most
+_BATCHES_AT_ONCE = 4  # so that a smaller --batch-size helps here too; without gradients they need less memory than one
 
 
 class Trainable(Protocol):
@@ -67,7 +68,7 @@ def validate(trainable: Trainable, plan: TunePlan, pictures: Features) -> Valida
     found: list[float] = []
     values: list[float] = []
     rows: list[int] = []
-    size = _AT_ONCE
+    size = min(_AT_ONCE, _BATCHES_AT_ONCE * plan.batch_size)
     order = [range(start, min(start + size, len(pictures.images))) for start in range(0, len(pictures.images), size)]
     with trainable.scoring():
         vectors = trainable.vectors()

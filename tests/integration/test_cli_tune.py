@@ -82,6 +82,9 @@ def test_a_prompt_is_tuned_calibrated_and_registered(folders: tuple[object, ...]
     shipped = ok("prompt", "list", "--json").lines()[0]
     done = ok("tune", *folders, *QUICK, "--name", "mine", "--init", f"prompt:{shipped['prompt_id']}", "--json")
     found = done.json()
+    from_file = ok("tune", *folders, "--epochs", 1, "--val", 0.5, "--yes", "--init", f"prompt:{PROMPT_FILE}", "--json")
+    same = ok("prompt", "show", from_file.json()["prompt_id"], "--json").json()
+    assert same["parent"] == shipped["prompt_id"]
     record = ok("prompt", "show", found["prompt_id"], "--json").json()
     assert (record["name"], record["state"], record["parent"]) == ("mine", "candidate", shipped["prompt_id"])
     assert [item["state"] for item in ok("prompt", "list", "--json").lines()].count("active") == 1

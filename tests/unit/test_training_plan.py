@@ -42,6 +42,8 @@ from moderation.training.state import check_same
         ("--members", {"members": 0}),
         ("--crops", {"crops": 17}),
         ("--crop-pool", {"crops": 2, "crop_pool": "min"}),
+        ("--crop-pool", {"crop_pool": "max"}),
+        ("--lr", {"lr": 1e38}),
         ("--name", {"name": ""}),
         ("--name", {"name": "../up"}),
         ("--tokens", {"method": "lora", "tokens": 2}),
