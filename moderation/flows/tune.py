@@ -71,6 +71,7 @@ def begin(
     backbone = bench.backbone
     if plan.method == "prompt":
         start.first_numbers(backbone, plan, 0, given)  # refuses before hours of work, not after
+    RunFolder.make_room(runs)
     statistics = plan.statistics() or _statistics(data.train, bench, plan.seed)
     run = RunFolder.create(runs, plan.name, now)
     facts = RunFacts(

@@ -42,19 +42,26 @@ class RunFolder:
     def create(cls, runs: Path, name: str, now: datetime) -> RunFolder:
         """A new folder below `runs`, called after name and time. Raises ConfigurationError."""
         stem = f"{name}-{now:%Y%m%d-%H%M%S}"
+        cls.make_room(runs)
         try:
             for attempt in range(1000):
                 path = runs / (f"{stem}-{attempt}" if attempt else stem)
                 try:
                     path.mkdir(parents=True)
                 except FileExistsError:
-                    if runs.exists() and not runs.is_dir():
-                        raise
                     continue
                 return cls(path)
         except OSError as error:
             raise ConfigurationError("--out", f"can't make a folder in {runs}: {error.strerror}") from None
         raise ConfigurationError("--out", f"{runs} has a thousand runs of this second")
+
+    @staticmethod
+    def make_room(runs: Path) -> None:
+        """Makes the folder for runs: refused before hours of work, not after. Raises ConfigurationError."""
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError("--out", f"can't make the folder {runs}: {error.strerror}") from None
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

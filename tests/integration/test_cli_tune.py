@@ -375,6 +375,13 @@ def test_wrong_pictures_are_named(data: Path, tmp_path: Path) -> None:
     assert "is among the training pictures too" in said
 
 
+def test_a_place_for_runs_that_is_none_is_named(folders: tuple[object, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "--out: can't make the folder" in refusal(
+        modctl("tune", *folders, "--yes", "--out", tmp_path / "file" / "runs")
+    )
+
+
 def test_without_a_terminal_it_asks_for_yes(folders: tuple[object, ...]) -> None:
     assert "add --yes" in refusal(modctl("tune", *folders))
     assert not Path("runs").exists()
