@@ -20,6 +20,7 @@ from moderation.flows.prompt import register
 from moderation.storage.prompts import Prompts
 from moderation.training import finish
 from moderation.training.adapter import Adapter
+from moderation.training.expert_run import with_expert
 from moderation.training.loader import Features
 from moderation.training.lora import save_lora
 from moderation.training.progress import Interrupt
@@ -105,9 +106,10 @@ def conclude(
     measured = finish.measure(found, validation.images, facts.plan.seed)
     expert = None
     stopped = any(member.outcome.why == "interrupted" for member in members)
-    if facts.plan.expert and not (failure or stopped):
-        expert, measured = _expert(facts, training, measured, bench)
     outcomes = [member.outcome for member in good]
+    if facts.plan.expert and not (failure or stopped):
+        plain = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, None)
+        expert, measured = _expert(plain, facts, training, measured, bench)
     metadata = finish.metadata_of(facts, measured, outcomes, _counts(training))
     prompt: SoftPrompt | None = None
     if facts.plan.method == "lora":
@@ -148,12 +150,14 @@ def _counts(pictures: Features) -> dict[str, int]:
 
 
 def _expert(
-    facts: RunFacts, training: Features, measured: finish.Measured, bench: Bench
+    plain: SoftPrompt, facts: RunFacts, training: Features, measured: finish.Measured, bench: Bench
 ) -> tuple[ExpertWeights | None, finish.Measured]:
     """The pixel expert and the figures with it; none, with a note, where it does not help: the word is kept."""
     readable = [image for image in training.images if image.path not in training.unreadable]
     try:
-        return finish.with_expert(facts.plan, readable, measured, bench.backbone, bench.readers, bench.say)
+        return with_expert(
+            plain, facts.plan, readable, measured, bench.backbone, bench.decode, bench.readers, bench.say
+        )
     except ConfigurationError as error:
         note = f"no pixel expert: {error.problem}"
         bench.say(note)

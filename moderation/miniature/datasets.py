@@ -34,7 +34,7 @@ USUAL: Mapping[str, Split] = {"train": Split.TUNE, "val": Split.VALIDATION, "tes
 LAST: Mapping[str, Split] = {"test": Split.FINAL}
 _SHARP_SHARE, _MATCHED_SHARE = 0.7, 0.35  # of the training pairs, as the miniature's own prompt was tuned
 _RESHARPENED_SHARE = 0.5  # of the training reals, so that the fakes' sharpening is no trace of a decoder
-_RANDOM = "random"  # the set of the pictures by reconstructors of random architecture
+_RANDOM = {"train": "random", "val": "random-val"}  # the sets of pictures by reconstructors of random architecture
 _Say = Callable[[str], None]
 
 
@@ -47,14 +47,15 @@ class Sizes:
     val: int = 40
     test: int = 40
     decoder_steps: int = Recipe.decoder_steps
-    reconstructors: int = 40  # of random architecture; train alone has pictures of theirs
+    reconstructors: int = 40  # of random architecture, for train
+    val_reconstructors: int = 12  # others, for val
     random: int = 3  # pairs a photograph and reconstructor, pre-training photographs among them
 
 
-LARGE = Sizes(side=280, train=10, val=10, test=12, reconstructors=0)
+LARGE = Sizes(side=280, train=10, val=10, test=12, reconstructors=0, val_reconstructors=0)
 """Decoded at a size that the detector shrinks, and the traces with it. The smallest photographs are 300 px high."""
 FINAL = Sizes(test=120)
-SMOKE = Sizes(side=32, train=1, val=1, test=1, decoder_steps=2, reconstructors=2, random=1)
+SMOKE = Sizes(side=32, train=1, val=1, test=1, decoder_steps=2, reconstructors=2, val_reconstructors=1, random=1)
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,28 @@ def write(out: Path, sizes: Sizes, seed: int, kept: Path, say: _Say, splits: Map
                 photographs.of_split(split), decoder, sizes.side, getattr(sizes, name), rng, is_training=name == "train"
             )
             rows.extend(_written(out, name, family.name, family.name, pairs))
-        if name == "train":
-            rows.extend(_random(out, sizes, seed, kept, say))
+        if name in ("train", "val"):
+            rows.extend(_random(out, name, sizes, seed, kept, say))
         say(f"{out / name}: {sum(row.split == name for row in rows)} pictures")
     return _manifest(out / "manifest.csv", rows)
 
 
-def _random(out: Path, sizes: Sizes, seed: int, kept: Path, say: _Say) -> Iterator[Row]:
-    """Training pictures of the random reconstructors, from the photographs of tuning and pre-training."""
-    sources = (*photographs.of_split(Split.TUNE), *photographs.of_split(Split.PRETRAIN))
+def _random(out: Path, split: str, sizes: Sizes, seed: int, kept: Path, say: _Say) -> Iterator[Row]:
+    """Pictures of the random reconstructors; those that validate are others than those that train.
+
+    Training takes the photographs of tuning and pre-training, validation its own.
+    """
+    is_training = split == "train"
+    own = photographs.of_split(USUAL[split])
+    sources = (*own, *photographs.of_split(Split.PRETRAIN)) if is_training else own
     steps = min(reconstructors.STEPS, sizes.decoder_steps)
-    for number, family in enumerate(reconstructors.draw(sizes.reconstructors, seed)):
+    drawn = reconstructors.draw(sizes.reconstructors + sizes.val_reconstructors, seed)
+    mine = slice(sizes.reconstructors) if is_training else slice(sizes.reconstructors, None)
+    for number, family in list(enumerate(drawn))[mine]:
         decoder = workshop.kept_decoder(family, steps, seed, kept, say)
         rng = np.random.default_rng((seed, sizes.side, len(decoders.FAMILIES), number))
-        pairs = _pairs(sources, decoder, sizes.side, sizes.random, rng, is_training=True)
-        yield from _written(out, "train", _RANDOM, family.name, pairs)
+        pairs = _pairs(sources, decoder, sizes.side, sizes.random, rng, is_training)
+        yield from _written(out, split, _RANDOM[split], family.name, pairs)
 
 
 def _pairs(

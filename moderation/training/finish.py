@@ -5,8 +5,7 @@ Nothing that differs between two equal runs (times, folders) goes into the artef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +23,12 @@ from moderation.detector.prompt import SoftPrompt
 from moderation.evaluation.metrics import auc
 from moderation.evaluation.tuning_report import EpochRow, TuningReport
 from moderation.training.calibrate import CannotCalibrate, Fitted, fit
-from moderation.training.plan import TunePlan
 from moderation.training.state import RunFacts
 from moderation.training.tune import Outcome
 from moderation.training.validation import Validated
 
 THRESHOLD = 0.5  # of P(fake); what an evaluation uses unless told otherwise
 _NONE = Calibration()
-_EXPERT_CROPS = 4  # native crops that the expert reads where --crops says nothing
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Measured:
 def measure(found: Sequence[Validated], images: Sequence[LabelledImage], seed: int) -> Measured:
     """The members' validations as one. images: what their rows count."""
     first = found[0]
-    return _calibrated(
+    return calibrated(
         [images[row] for row in first.rows],
         first.is_fake,
         np.mean([member.margins for member in found], axis=0),
@@ -78,7 +75,7 @@ def measure(found: Sequence[Validated], images: Sequence[LabelledImage], seed: i
     )
 
 
-def _calibrated(
+def calibrated(
     images: Sequence[LabelledImage],
     is_fake: NDArray[np.bool_],
     margins: NDArray[np.float64],
@@ -141,40 +138,6 @@ def prompt_of(
         crops=Crops(plan.crops, plan.crop_pool) if plan.crops else None,
         expert=expert,
     )
-
-
-def with_expert(
-    plan: TunePlan,
-    training: Sequence[LabelledImage],
-    measured: Measured,
-    backbone: Backbone,
-    readers: Executor,
-    say: Callable[[str], None],
-) -> tuple[ExpertWeights, Measured]:
-    """A pixel expert, trained on the training pictures, and what the margins come to with its share.
-
-    Its weight is fitted on the validation pictures. Raises ConfigurationError where it does not help on them.
-    """
-    from moderation.training.expert import Examples, expert_logits, file_crops, fuse, train_expert
-
-    crops, size, device = plan.crops or _EXPERT_CROPS, backbone.image_size, str(backbone.device)
-    looks = [file_crops([image.path for image in images], size, crops) for images in (training, measured.images)]
-    truth = np.array([image.is_fake for image in training], dtype=bool)
-    tensors = train_expert(
-        Examples(looks[0], truth),
-        Examples(looks[1], measured.is_fake),
-        seed=plan.seed,
-        device=device,
-        readers=readers,
-        report=lambda epoch: say(
-            f"expert, epoch {epoch.number}: loss {epoch.loss:.4f}, validation AUC {epoch.validation_auc:.3f}"
-        ),
-    )
-    logits = expert_logits(tensors, looks[1], len(measured.images), device=device, readers=readers)
-    fusion = fuse(measured.margins, logits, measured.is_fake)
-    fused = measured.margins + fusion.weight * logits
-    after = _calibrated(measured.images, measured.is_fake, fused, measured.loss, plan.seed, fusion.calibration)
-    return ExpertWeights(tensors, fusion.weight, crops), after
 
 
 def report_of(facts: RunFacts, measured: Measured, outcomes: Sequence[Outcome], warning: str) -> TuningReport:

@@ -51,7 +51,7 @@ def test_it_learns_what_is_in_the_pixels(folder: Path) -> None:
     epochs: list[Epoch] = []
     tensors = train_expert(training, validation, seed=1, report=epochs.append, epochs=EPOCHS, batch_size=8)
     assert [epoch.number for epoch in epochs] == list(range(1, EPOCHS + 1))
-    assert max(epoch.validation_auc for epoch in epochs) == 1.0
+    assert min(epoch.validation_loss for epoch in epochs) < epochs[0].validation_loss - 0.05
     ExpertWeights(tensors, 1.0, 2)
     logits = expert_logits(tensors, validation.look, FILES - 16)
     assert logits[validation.is_fake].min() > logits[~validation.is_fake].max()
@@ -62,7 +62,11 @@ def test_what_is_kept_scores_as_it_did_in_training(folder: Path) -> None:
     training, validation = _examples(folder, range(16)), _examples(folder, range(16, FILES))
     epochs: list[Epoch] = []
     tensors = train_expert(training, validation, seed=3, report=epochs.append, epochs=1, batch_size=8)
-    logits = expert_logits(tensors, validation.look, FILES - 16)
+
+    def treated(index: int, _: np.random.Generator | None) -> NDArray[np.uint8]:
+        return validation.look(index, np.random.default_rng((0, index)))
+
+    logits = expert_logits(tensors, treated, FILES - 16)
     pairs = [fake > real for fake in logits[validation.is_fake] for real in logits[~validation.is_fake]]
     assert epochs[0].validation_auc == pytest.approx(np.mean(pairs))
 
@@ -114,7 +118,7 @@ def test_classes_are_met_alike_however_unequal(folder: Path) -> None:
         return look(index, rng)
 
     examples = Examples(noted, np.array([number % 2 == 1 for number in numbers]))
-    train_expert(examples, examples, seed=0, epochs=2, batch_size=4)
+    train_expert(examples, Examples(look, examples.is_fake), seed=0, epochs=2, batch_size=4)
     assert seen.count(6) in (6, 8)
     assert len(seen) == 14
 
