@@ -52,7 +52,7 @@ RUNS = (
     Run("robust", "--augment robust"),
     Run("word", "--init word:real"),
     Run("ensemble-4", "--members 4"),
-    Run("expert", "--expert --crops 0"),
+    Run("expert", "--expert"),
     Run("native-mean", "--crops 4 --crop-pool mean", data="large"),
     Run("native-max", "--crops 4 --crop-pool max", data="large"),
     Run("large-whole", data="large"),

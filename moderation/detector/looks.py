@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -58,12 +58,19 @@ def with_expert(expert: PixelExpert, views: Sequence[Views], crops: int, size: i
 
     @torch.inference_mode()
     def work(numbers: torch.Tensor) -> list[float]:
-        pixels = [crop for number in numbers.tolist() for crop in views[number].native[:crops]]
-        values: list[float] = expert(stack(pixels, size).to(device)).view(len(numbers), crops).mean(dim=1).tolist()
-        return values
+        cuts = [_distinct(views[number].native[:crops]) for number in numbers.tolist()]
+        logits = expert(stack([crop for cut in cuts for crop in cut], size).to(device))
+        return [float(part.mean()) for part in logits.split([len(cut) for cut in cuts])]
 
     numbers = _parts(list(range(len(views))), max(1, _EXPERT_CROPS // crops))
     return [logit for part in numbers for logit in halving(work, torch.tensor(part))]
+
+
+def _distinct(crops: Any) -> Any:
+    """The crops, or one of them where all are the same: a picture no larger than a crop has nothing else to show."""
+    first = torch.as_tensor(crops[0])
+    alike = all(torch.equal(first, torch.as_tensor(crop)) for crop in crops[1:])
+    return crops[:1] if alike else crops
 
 
 def pooled(whole: Found, crops: Sequence[Found], pool: str) -> Found:

@@ -37,7 +37,7 @@ def native_crops(image: Image.Image, whole: NDArray[np.uint8], size: int, crops:
     """uint8 [crops, size, size, 3], spread evenly over the picture: the same ones for the same picture."""
     import numpy as np
 
-    if min(image.size) < size:
+    if min(image.size) < size or image.size == (size, size):
         return np.repeat(whole[None], crops, axis=0)
     boxes = [(left, top, left + size, top + size) for left, top in places(image.size, size, crops)]
     return np.stack([np.asarray(image.crop(box), dtype=np.uint8) for box in boxes])

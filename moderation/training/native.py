@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Look = Callable[[int, "np.random.Generator | None"], "NDArray[np.uint8]"]
-"""uint8 [K, S, S, 3]: the native crops of the picture at an index; with a generator, one crop that it draws."""
+"""uint8 [K, S, S, 3]: the native crops of the picture at an index, one where all would be alike; with a generator, one
+crop that it draws."""
 Treat = Callable[[Image.Image, np.random.Generator], Image.Image]
 Read = Callable[[bytes], Image.Image]
 
@@ -50,7 +51,8 @@ def file_crops(
     def look(index: int, rng: np.random.Generator | None) -> NDArray[np.uint8]:
         image = decoded(paths[index].read_bytes())
         if rng is None:
-            return native_crops(image, square(image, size), size, crops)
+            has_one = min(image.size) < size or image.size == (size, size)  # place for no other crop
+            return native_crops(image, square(image, size), size, 1 if has_one else crops)
         return drawn((treat or robust)(image, rng), size, rng)[None]
 
     return look
