@@ -13,7 +13,8 @@ from typing import Literal
 
 _HERE = Path(__file__).resolve().parent
 WEIGHTS_DIR = _HERE / "weights"
-PROMPT_FILE = _HERE / "prompt.safetensors"
+WORD_FILE = _HERE / "word.safetensors"  # the tuned pseudo-word alone, from which the prompt is made
+PROMPT_FILE = _HERE / "prompt.safetensors"  # what ships: the same word, a pixel expert, and a calibration of both
 SAMPLES_DIR = _HERE / "samples"
 RESULTS_FILE = _HERE / "results.json"
 CARD_FILE = _HERE / "DATA_CARD.md"

@@ -1,9 +1,9 @@
 """Makes everything in this folder that is not code: weights, prompt, sample pictures, results and the data card.
 
-    python -m moderation.miniature.build [--out FOLDER] [--smoke]
+    python -m moderation.miniature.build [--keep-weights] [--out FOLDER] [--work FOLDER] [--smoke]
 
-Seeded and repeatable on one machine; about three quarters of an hour on two cores. Test photographs and families are
-touched only after weights and prompt are written.
+Seeded and repeatable on one machine; about an hour on two cores. `--keep-weights` keeps weights and pseudo-word as they
+are and makes the rest anew. Test photographs and families are touched only after the prompt is written.
 """
 
 from __future__ import annotations
@@ -17,20 +17,37 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 import moderation.miniature as package
 from moderation.detector import Backbone, Normalisation, SoftPrompt, load_backbone
-from moderation.miniature import backbone, card, decoders, evaluate, gallery, measure, pretrain, tune, workshop
+from moderation.miniature import (
+    backbone,
+    beside,
+    card,
+    datasets,
+    decoders,
+    evaluate,
+    gallery,
+    measure,
+    pretrain,
+    shortcut,
+    tune,
+    workshop,
+)  # fmt: skip
 from moderation.miniature.condition import CONDITIONS
+from moderation.miniature.datasets import Sizes
 from moderation.miniature.decoders import Autoencoder
 from moderation.miniature.photographs import Split
 from moderation.miniature.recipe import SMOKE, Recipe
 from moderation.miniature.tune import Features
 
 NAME = "miniature"
+Results = dict[str, Any]
+Makers = Mapping[str, Autoencoder]
 
 
 class Clock:
@@ -53,53 +70,77 @@ class Clock:
         self.say(f"{name} done in {self.seconds[name]} s")
 
 
-def build(recipe: Recipe, out: Path, command: str) -> dict[str, Any]:
-    """Makes everything into `out` and returns the results that it also wrote."""
+def build(recipe: Recipe, sizes: Sizes, out: Path, work: Path, *, keeps_weights: bool) -> Results:
+    """Makes everything into `out` and returns the results that it also wrote. work: for decoders and pictures."""
     clock = Clock()
     out.mkdir(parents=True, exist_ok=True)
-    makers = workshop.train_decoders(recipe.decoder_steps, recipe.seed, clock.say)
+    makers = workshop.kept_decoders(recipe.decoder_steps, recipe.seed, work / "decoders", clock.say)
     clock.end_stage("decoders")
-    statistics = pretrain.pretrain(recipe, makers, out / package.WEIGHTS_DIR.name, clock.say)
-    clock.end_stage("pre-training")
-    frozen = load(out / package.WEIGHTS_DIR.name)
-    validation = _featurised(frozen, Split.VALIDATION, makers, recipe.validation_crops, statistics, recipe.seed)
-    prompt = tuned(recipe, frozen, makers, validation, statistics, clock)
-    prompt.save(out / package.PROMPT_FILE.name)
-    clock.end_stage("tuning")
-    scorers = evaluate.scorers(frozen, prompt, validation)
-    test = _featurised(frozen, Split.TEST, makers, recipe.test_crops, statistics, recipe.seed)
-    found = evaluate.readings(scorers, test)
-    count = gallery.write_samples(_of(makers, Split.TEST), out / package.SAMPLES_DIR.name, recipe.sample_crops,
-                                  backbone.IMAGE_SIZE, recipe.seed)  # fmt: skip
-    final = _featurised(frozen, Split.FINAL, makers, recipe.test_crops, statistics, recipe.seed)
-    last = evaluate.readings(scorers, final)
-    clock.end_stage("measuring")
+    if keeps_weights:
+        origin = json.loads((out / package.RESULTS_FILE.name).read_text(encoding="utf-8"))["origin"]
+    else:
+        _train(recipe, makers, out, clock)
+        origin = {"machine": _machine(), "seconds": clock.seconds.copy()}
+    frozen, word = load(out / package.WEIGHTS_DIR.name), SoftPrompt.load(out / package.WORD_FILE.name)
+    made = beside.with_pixels(word, frozen, sizes, recipe.seed, work, clock.say)
+    made.prompt.save(out / package.PROMPT_FILE.name)
+    clock.end_stage("expert")
     results = {
-        "command": command,
         "machine": _machine(),
         "recipe": dataclasses.asdict(recipe),
-        "seconds": clock.seconds,
+        "origin": origin,
         "backbone": {
             "parameters": backbone.parameter_count(frozen.model),
             "bytes": (out / package.WEIGHTS_DIR.name / "model.safetensors").stat().st_size,
             "revision": frozen.revision,
         },
-        "prompt": {"sha256": prompt.sha256, "validation_auc": prompt.metadata["validation_auc"]},
-        "samples": count,
-        "test": _plain(found),
-        "final": _plain(last),
-        "bars": [{**dataclasses.asdict(bar), "met": bar.is_met} for bar in evaluate.bars(found)],
-        "accuracy": {
-            condition: evaluate.accuracy(
-                tune.score(frozen, prompt, test[condition]), test[condition].pictures.is_fake, prompt.calibration
-            )
-            for condition in ("clean", "blurred", "jpeg75")
-        },
-        "shortcuts": {name: measure.shortcuts(test[name].pictures) for name in ("clean", "blurred")},
+        "word": {"sha256": word.sha256, "calibration": word.calibration.described, **word.metadata},
+        "prompt": {"sha256": made.prompt.sha256, **made.facts},
+        **_measured(recipe, frozen, word, made.prompt, makers, out / package.SAMPLES_DIR.name),
     }
+    clock.end_stage("measuring")
+    results["seconds"] = clock.seconds
     (out / package.RESULTS_FILE.name).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (out / package.CARD_FILE.name).write_text(card.render(results), encoding="utf-8")
     return results
+
+
+def _train(recipe: Recipe, makers: Makers, out: Path, clock: Clock) -> None:
+    """Writes the backbone's weights and the pseudo-word tuned on them."""
+    statistics = pretrain.pretrain(recipe, makers, out / package.WEIGHTS_DIR.name, clock.say)
+    clock.end_stage("pre-training")
+    frozen = load(out / package.WEIGHTS_DIR.name)
+    validation = _featurised(frozen, Split.VALIDATION, makers, recipe.validation_crops, statistics, recipe.seed)
+    tuned(recipe, frozen, makers, validation, statistics, clock).save(out / package.WORD_FILE.name)
+    clock.end_stage("tuning")
+
+
+def _measured(
+    recipe: Recipe, frozen: Backbone, word: SoftPrompt, prompt: SoftPrompt, makers: Makers, samples: Path
+) -> Results:
+    """Everything that is read on test and final photographs, and the sample pictures, which are written."""
+    statistics, seed = word.normalisation, recipe.seed
+    validation = _featurised(frozen, Split.VALIDATION, makers, recipe.validation_crops, statistics, seed)
+    scorers = evaluate.scorers(frozen, word, prompt, validation)
+    test = _featurised(frozen, Split.TEST, makers, recipe.test_crops, statistics, seed)
+    found = evaluate.readings(scorers, test)
+    honesty = evaluate.honesties(frozen, word, prompt, test)
+    of_test = {family.name: makers[family.name] for family in decoders.of_split(Split.TEST)}
+    count = gallery.write_samples(of_test, samples, recipe.sample_crops, backbone.IMAGE_SIZE, seed)
+    shortcuts = {
+        "samples, JPEG": shortcut.of_samples(samples),
+        **{f"{name}, PNG": shortcut.of_pictures(test[name].pictures) for name in ("clean", "blurred")},
+    }
+    del test
+    final = _featurised(frozen, Split.FINAL, makers, recipe.test_crops, statistics, seed)
+    return {
+        "samples": count,
+        "test": _plain(found),
+        "final": _plain(evaluate.readings(scorers, final)),
+        "honesty": {name: {when: _figures(told) for when, told in both.items()} for name, both in honesty.items()},
+        "bars": [{**dataclasses.asdict(bar), "met": bar.is_met} for bar in evaluate.bars(found, honesty)],
+        "shortcuts": shortcuts,
+    }
 
 
 def load(folder: Path) -> Backbone:
@@ -108,7 +149,7 @@ def load(folder: Path) -> Backbone:
 
 
 def tuned(
-    recipe: Recipe, frozen: Backbone, makers: Mapping[str, Autoencoder], validation: Mapping[str, Features],
+    recipe: Recipe, frozen: Backbone, makers: Makers, validation: Mapping[str, Features],
     statistics: Normalisation, clock: Clock,
 ) -> SoftPrompt:  # fmt: skip
     """The pseudo-word tuned on tuning photographs and families; chosen and calibrated on validation photographs."""
@@ -120,9 +161,8 @@ def tuned(
 
 
 def _featurised(
-    frozen: Backbone, split: Split, makers: Mapping[str, Autoencoder], per_photograph: int, statistics: Normalisation,
-    seed: int,
-) -> dict[str, Features]:  # fmt: skip
+    frozen: Backbone, split: Split, makers: Makers, per_photograph: int, statistics: Normalisation, seed: int
+) -> dict[str, Features]:
     is_choosing = split is Split.VALIDATION
     families = decoders.of_split(Split.TUNE if is_choosing else Split.TEST)
     conditions = evaluate.CHOOSING if is_choosing else CONDITIONS
@@ -130,8 +170,8 @@ def _featurised(
     return {name: tune.featurise(frozen, pictures, statistics) for name, pictures in sets.items()}
 
 
-def _of(makers: Mapping[str, Autoencoder], split: Split) -> dict[str, Autoencoder]:
-    return {family.name: makers[family.name] for family in decoders.of_split(split)}
+def _figures(honesty: measure.Honesty) -> dict[str, Any]:
+    return {name: dataclasses.asdict(figure) if figure else None for name, figure in honesty.items()}
 
 
 def _plain(readings: Mapping[str, Mapping[str, measure.Reading]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -151,10 +191,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m moderation.miniature.build", description=__doc__)
     parser.add_argument("--out", type=Path, default=package.WEIGHTS_DIR.parent, help="where to write (default: here)")
     parser.add_argument("--smoke", action="store_true", help="a minute's run of the whole path; worthless weights")
+    parser.add_argument("--keep-weights", action="store_true", help="keep weights and pseudo-word; make the rest anew")
+    parser.add_argument("--work", type=Path, help="keeps decoders and pictures (default: made and thrown away)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    command = " ".join(["python -m moderation.miniature.build", *(["--smoke"] if given.smoke else [])])
-    results = build(SMOKE if given.smoke else Recipe(), given.out, command)
+    sizes = dataclasses.replace(datasets.SMOKE, side=backbone.IMAGE_SIZE) if given.smoke else datasets.Sizes()
+    with TemporaryDirectory() as folder:
+        results = build(
+            SMOKE if given.smoke else Recipe(), sizes, given.out, given.work or Path(folder),
+            keeps_weights=given.keep_weights,
+        )  # fmt: skip
     missed = [bar["name"] for bar in results["bars"] if not bar["met"]]
     sys.stderr.write(f"bars missed: {', '.join(missed) or 'none'}\n")
     return 4 if missed else 0

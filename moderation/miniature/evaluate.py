@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from moderation.detector import Backbone, Calibration, SoftPrompt
+from moderation.detector import Backbone, SoftPrompt
 from moderation.detector.question import MARKER, QUESTIONS
 from moderation.miniature import measure, words
 from moderation.miniature.condition import CONDITIONS
-from moderation.miniature.measure import Reading
+from moderation.miniature.measure import Honesty, Reading
 from moderation.miniature.tune import Features, score, validation_auc
 
 Scorer = Callable[[Features], np.ndarray]
 CHOOSING = ("clean", "blurred", "jpeg75")
 """The conditions, on validation photographs, that choose the checkpoint, the best word and every sign."""
+HONEST = ("clean", "jpeg75")
+"""The conditions in which calibration is judged."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,16 @@ def signed(scorer: Scorer, validation: Mapping[str, Features]) -> Scorer:
     return lambda features: -scorer(features)
 
 
-def scorers(backbone: Backbone, prompt: SoftPrompt, validation: Mapping[str, Features]) -> dict[str, Scorer]:
-    """The tuned prompt and what it is compared with; all choices are made on validation photographs."""
-    plain = SoftPrompt.plain("miniature", revision=prompt.revision, normalisation=prompt.normalisation)
-    word, template = best_word(backbone, prompt, validation)
-    existing = word_prompt(word, template, prompt)
+def scorers(
+    backbone: Backbone, tuned: SoftPrompt, fused: SoftPrompt, validation: Mapping[str, Features]
+) -> dict[str, Scorer]:
+    """The pseudo-word alone and with the expert, and what they are compared with; choices are made on validation."""
+    plain = SoftPrompt.plain("miniature", revision=tuned.revision, normalisation=tuned.normalisation)
+    word, template = best_word(backbone, tuned, validation)
+    existing = word_prompt(word, template, tuned)
     return {
-        "tuned": lambda features: score(backbone, prompt, features),
+        "tuned": lambda features: score(backbone, tuned, features),
+        "fused": lambda features: score(backbone, fused, features),
         "plain question": lambda features: score(backbone, plain, features),
         f"best word: {existing.question}": signed(lambda features: score(backbone, existing, features), validation),
         "sharpness alone": signed(lambda features: measure.sharpness(features.pictures), validation),
@@ -88,9 +94,9 @@ def readings(found: Mapping[str, Scorer], conditions: Mapping[str, Features]) ->
     }  # fmt: skip
 
 
-def bars(found: Mapping[str, Mapping[str, Reading]]) -> list[Bar]:
-    """Every bar with what was found. Order of `found`: tuned, plain question, best existing word, sharpness."""
-    tuned, plain, word, sharpness = found.values()
+def bars(found: Mapping[str, Mapping[str, Reading]], honesty: Mapping[str, Mapping[str, Honesty]]) -> list[Bar]:
+    """Every bar with what was found. Order of `found`: tuned, fused, plain question, best existing word, sharpness."""
+    tuned, fused, plain, word, sharpness = found.values()
     matched = ("sharpened", "blurred", "soft-blurred")
     return [
         Bar("plain question, clean, mean AUC", 0.70, plain["clean"].mean, is_upper=True),
@@ -101,18 +107,27 @@ def bars(found: Mapping[str, Mapping[str, Reading]]) -> list[Bar]:
         Bar("tuned, unsharpened decoders, reals blurred to match, mean AUC", 0.75, tuned["soft-blurred"].mean),
         *(Bar(f"tuned minus best existing word, {name}", 0.05, tuned[name].mean - word[name].mean) for name in matched),
         *(Bar(f"tuned minus sharpness, {name}", 0.05, tuned[name].mean - sharpness[name].mean) for name in matched),
-    ]
+        Bar("fused, clean, mean AUC", 0.95, fused["clean"].mean),
+        Bar("fused, clean, worst family's AUC", 0.90, fused["clean"].worst),
+        *(Bar(f"calibration error as shipped, {name}", 0.05, _ece(told["after"]), is_upper=True)
+          for name, told in honesty.items()),
+    ]  # fmt: skip
 
 
-def accuracy(margins: np.ndarray, is_fake: np.ndarray, calibration: Calibration) -> dict[str, float]:
-    """Shares right at P(fake) = .5, real and fake apart, and the expected calibration error in ten bins."""
-    probabilities = np.array([calibration.probability(float(margin)) for margin in margins])
-    called = probabilities >= 0.5
-    bins = np.minimum((probabilities * 10).astype(int), 9)
-    members = [bins == number for number in np.unique(bins)]
-    gaps = [abs(is_fake[inside].mean() - probabilities[inside].mean()) * inside.mean() for inside in members]
+def honesties(
+    backbone: Backbone, before: SoftPrompt, after: SoftPrompt, conditions: Mapping[str, Features]
+) -> dict[str, dict[str, Honesty]]:
+    """{condition: {before, after: how far P(fake) can be taken at its word}}; before: the word's own calibration."""
+    prompts = {"before": before, "after": after}
     return {
-        "real": float((~called[~is_fake]).mean()),
-        "fake": float(called[is_fake].mean()),
-        "calibration error": float(sum(gaps)),
+        name: {
+            when: measure.honesty(score(backbone, prompt, conditions[name]), conditions[name].pictures, prompt)
+            for when, prompt in prompts.items()
+        }
+        for name in HONEST
     }
+
+
+def _ece(honesty: Honesty) -> float:
+    figure = honesty["ece"]
+    return figure.value if figure else math.nan

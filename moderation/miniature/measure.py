@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moderation.detector import SoftPrompt
+from moderation.evaluation import bootstrap
+from moderation.evaluation.figures import Figure
 from moderation.miniature import processing
-from moderation.miniature.gallery import QUALITY
 from moderation.miniature.pictures import PictureSet
 
 _RESAMPLES = 1000
+Honesty = Mapping[str, Figure | None]
+"""Shares right at P(fake) = .5, `real` and `fake` apart, and the calibration error `ece`."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,11 @@ def read(scores: np.ndarray, pictures: PictureSet, seed: int) -> Reading:
     return Reading(float(np.mean(list(families.values()))), families[worst], worst, low, high, families, by_photograph)
 
 
-def shortcuts(pictures: PictureSet) -> dict[str, float]:
-    """AUC, at least .5, of what should tell nothing: bytes of the JPEG, sharpness, mean brightness and colour."""
-    sizes = np.array([len(processing.encode_jpeg(pixels, QUALITY)) for pixels in pictures.pixels])
-    means = pictures.pixels.reshape(len(pictures), -1, 3).mean(axis=1)
-    found = {
-        "JPEG bytes": sizes,
-        "sharpness (Laplacian variance)": sharpness(pictures),
-        "mean red": means[:, 0],
-        "mean green": means[:, 1],
-        "mean blue": means[:, 2],
-        "mean saturation": np.ptp(pictures.pixels, axis=-1).reshape(len(pictures), -1).mean(axis=1),
-    }
-    readings = {name: read(values, pictures, seed=0).mean for name, values in found.items()}
-    return {name: max(value, 1 - value) for name, value in readings.items()}
+def honesty(margins: np.ndarray, pictures: PictureSet, prompt: SoftPrompt) -> Honesty:
+    """How far the prompt's probabilities can be taken at their word, with 95 % intervals over crops."""
+    probabilities = [prompt.calibration.probability(float(margin)) for margin in margins]
+    found = bootstrap.measure(pictures.is_fake, probabilities, margins, 0.5, pictures.pair.astype(str))
+    return {"real": found.accuracy_real, "fake": found.accuracy_fake, "ece": found.ece}
 
 
 def sharpness(pictures: PictureSet) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from moderation.detector import (
     Backbone,
-    Calibration,
     Normalisation,
     PromptVectors,
     SoftPrompt,
@@ -24,11 +23,12 @@ from moderation.detector import (
 from moderation.detector.question import QUESTIONS
 from moderation.miniature import measure
 from moderation.miniature.pictures import PictureSet
+from moderation.training.curves import platt_or_flat
+from moderation.training.expert import expert_logits
 
 _INIT_STD = 0.02  # the paper's
 _RATE = 0.03  # the original's 1e-5 does not move vectors of this size
 _CHECKS = 6
-_LEAST_SCALE = 1e-3  # a calibration keeps the order of margins, even of a prompt that found nothing
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,14 @@ def featurise(backbone: Backbone, pictures: PictureSet, statistics: Normalisatio
 
 
 def score(backbone: Backbone, prompt: SoftPrompt, features: Features, batch: int = 128) -> np.ndarray:
-    """Margins, float32 [N]."""
-    return _score(backbone, prompt.vectors(backbone), features, batch)
+    """Margins [N], with the pixel expert's share where the prompt has one."""
+    found = _score(backbone, prompt.vectors(backbone), features, batch)
+    if prompt.expert is None:
+        return found
+    pixels = features.pictures.pixels  # as large as a crop: there is nothing else to see of them
+    logits = expert_logits(dict(prompt.expert.tensors), lambda index, _: pixels[index : index + 1], len(pixels))
+    fused: np.ndarray = found + prompt.expert.weight * logits
+    return fused
 
 
 def _score(backbone: Backbone, vectors: PromptVectors, features: Features, batch: int = 128) -> np.ndarray:
@@ -88,38 +94,12 @@ def tune(
     )  # fmt: skip
     scores = np.concatenate([score(backbone, prompt, one) for one in validation.values()])
     truth = np.concatenate([one.pictures.is_fake for one in validation.values()])
-    return with_calibration(prompt, platt(scores, truth))
+    return replace(prompt, calibration=platt_or_flat(scores, truth, prevalence=0.5))
 
 
 def validation_auc(scorer: Callable[[Features], np.ndarray], validation: Mapping[str, Features]) -> float:
     """Mean over the conditions of the mean AUC over families."""
     return float(np.mean([measure.mean_auc(scorer(one), one.pictures) for one in validation.values()]))
-
-
-def with_calibration(prompt: SoftPrompt, calibration: Calibration) -> SoftPrompt:
-    """The same prompt with another calibration."""
-    return SoftPrompt(
-        prompt.backbone, prompt.qformer, prompt.llm, prompt.revision, prompt.position, prompt.question,
-        prompt.normalisation, calibration, prompt.metadata,
-    )  # fmt: skip
-
-
-def platt(scores: np.ndarray, is_fake: np.ndarray) -> Calibration:
-    """Logistic regression of the truth on the margin, both classes weighed equally."""
-    x, y = torch.from_numpy(scores).double(), torch.from_numpy(is_fake).double()
-    weight = torch.where(y > 0, 0.5 / y.mean(), 0.5 / (1 - y).mean())
-    line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        value = torch.nn.functional.binary_cross_entropy_with_logits(line[0] * x + line[1], y, weight=weight)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    scale, bias = (round(float(value), 6) for value in line.detach())
-    return Calibration(max(scale, _LEAST_SCALE), bias)
 
 
 def _descend(

@@ -34,26 +34,24 @@ def workers() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def train_decoders(steps: int, seed: int, say: Callable[[str], None]) -> dict[str, Autoencoder]:
-    """A decoder a family, all trained on pre-training photographs and drawings."""
-    bank = _bank(seed)
-    with workers() as pool:
-        jobs = [pool.submit(_train, family, bank, steps, seed) for family in decoders.FAMILIES]
-        found = {}
-        for family, job in zip(decoders.FAMILIES, jobs, strict=True):
-            found[family.name] = restored(family, job.result())
-            say(f"decoders: {family.name} trained")
-    return found
+def kept_decoders(steps: int, seed: int, folder: Path, say: Callable[[str], None]) -> dict[str, Autoencoder]:
+    """A decoder a family, all trained on pre-training photographs and drawings; see `kept_decoder`."""
+    missing = [family for family in decoders.FAMILIES if not _place(family, steps, seed, folder).exists()]
+    if missing:
+        bank = _bank(seed)
+        with workers() as pool:
+            jobs = [pool.submit(_train, family, bank, steps, seed) for family in missing]
+            for family, job in zip(missing, jobs, strict=True):
+                _keep(job.result(), _place(family, steps, seed, folder))
+                say(f"decoders: {family.name} trained")
+    return {family.name: kept_decoder(family, steps, seed, folder, say) for family in decoders.FAMILIES}
 
 
 def kept_decoder(family: Family, steps: int, seed: int, folder: Path, say: Callable[[str], None]) -> Autoencoder:
-    """The family's decoder from `folder`; trained as `train_decoders` does and put there if the folder lacks it."""
-    digest = hashlib.sha256(repr((family, steps, seed)).encode()).hexdigest()[:12]
-    path = folder / f"{family.name}-{digest}.safetensors"
+    """The family's decoder from `folder`; trained and put there if the folder lacks it."""
+    path = _place(family, steps, seed, folder)
     if not path.exists():
-        state = _train(family, _bank(seed), steps, seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(save({name: np.ascontiguousarray(values) for name, values in sorted(state.items())}))
+        _keep(_train(family, _bank(seed), steps, seed), path)
         say(f"decoders: {family.name} trained")
     return restored(family, load_file(path))
 
@@ -104,6 +102,16 @@ def cut(split: Split, count: int, side: int, drawn_share: float, seed: int) -> l
     rng = np.random.default_rng(seed)
     cutter = Cutter(photographs.of_split(split), side)
     return [draw_crop(side, rng) if rng.random() < drawn_share else cutter.crop(rng) for _ in range(count)]
+
+
+def _place(family: Family, steps: int, seed: int, folder: Path) -> Path:
+    digest = hashlib.sha256(repr((family, steps, seed)).encode()).hexdigest()[:12]
+    return folder / f"{family.name}-{digest}.safetensors"
+
+
+def _keep(state: Mapping[str, np.ndarray], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(save({name: np.ascontiguousarray(values) for name, values in sorted(state.items())}))
 
 
 @lru_cache(maxsize=1)
