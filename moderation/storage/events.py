@@ -27,6 +27,10 @@ class By:
     reason: str = ""
 
 
+SYSTEM = By("antifake-moderation")
+"""This program itself, as where it installs what it ships with."""
+
+
 def append(
     database: Database, session: Session, kind: str, by: By, *, image_id: str = "", payload: Mapping[str, Any]
 ) -> None:

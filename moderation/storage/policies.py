@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import func, select
 
 from moderation.domain.policy import ANY_SOURCE, DEFAULT_THRESHOLDS, Policy, PolicyId, Thresholds
 from moderation.errors import ConfigurationError
+from moderation.storage import events
 from moderation.storage.database import Database
+from moderation.storage.events import By
 from moderation.storage.tables import PolicyRow as Row
 
 _AUTHOR = "antifake-moderation"
@@ -29,12 +32,14 @@ class Policies:
                 session.add(_row(ANY_SOURCE, DEFAULT_THRESHOLDS, _AUTHOR, "the shipped default", None, now))
 
     def set(self, source: str, thresholds: Thresholds, *, author: str, reason: str) -> Policy:
-        """Appends a version for `source` and returns it."""
+        """Appends a version for `source`, with its event, and returns it."""
         with self._database.write() as session:
             parent = session.scalar(select(func.max(Row.policy_id)).where(Row.source == source))
             row = _row(source, thresholds, author, reason, parent, self._database.now(session))
             session.add(row)
             session.flush()
+            payload = {"policy": row.policy_id, "source": source, "parent": parent, **asdict(thresholds)}
+            events.append(self._database, session, "policy.set", By(author, reason), payload=payload)
             return _domain(row)
 
     def current(self) -> dict[str, Policy]:

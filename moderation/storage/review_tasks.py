@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, and_, bindparam, exists, func, not_, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from moderation.domain.review import Act, Reason, ReviewTask, TaskId, TaskState
 from moderation.domain.submission import ImageId
 from moderation.errors import LeaseLost
+from moderation.storage import events
 from moderation.storage.database import Database
-from moderation.storage.tables import ReviewRow
+from moderation.storage.events import By
+from moderation.storage.tables import ReviewRow, UtcDateTime
 from moderation.storage.tables import ReviewTaskRow as Row
 
 # Nobody judges an image twice for these, however long ago the first time was.
 _OTHER_EYES = (Reason.APPEAL, Reason.SECOND_LOOK)
+_ME, _NOW = bindparam("reviewer", type_=String), bindparam("now", type_=UtcDateTime)
+_IS_FREE = or_(Row.claimed_by.is_(None), Row.lease_until < _NOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ def open_tasks(database: Database, session: Session, tasks: Sequence[NewTask], n
     if not tasks:
         return
     insert = database.insert(Row)
-    where = Row.state == TaskState.OPEN
+    where = text("state = 'open'")  # to the letter as the index has it, or PostgreSQL does not know it again
     session.execute(
         insert.on_conflict_do_nothing(index_elements=["image_id", "reason"], index_where=where),
         [_new(task, now) for task in tasks],
@@ -59,6 +64,19 @@ class ReviewTasks:
         with self._database.write() as session:
             open_tasks(self._database, session, tasks, self._database.now(session))
 
+    def appeal(self, task: NewTask, *, by: By) -> bool:
+        """Opens an appeal, with its event. False where one is open for this image already, and nothing was changed."""
+        with self._database.write() as session:
+            waiting = select(Row.task_id).where(
+                Row.image_id == task.image_id, Row.reason == Reason.APPEAL, Row.state == TaskState.OPEN
+            )
+            if session.scalar(waiting) is not None:
+                return False
+            open_tasks(self._database, session, [task], self._database.now(session))
+            payload = {"verdict": task.verdict_id, "priority": task.priority}
+            events.append(self._database, session, "appeal.opened", by, image_id=task.image_id, payload=payload)
+            return True
+
     def next(self, reviewer: str, *, is_senior: bool, lease_s: float) -> ReviewTask | None:
         """Leases the reviewer a task: one they hold already, else the first in line that they may have; None: none.
 
@@ -67,11 +85,8 @@ class ReviewTasks:
         """
         with self._database.write() as session:
             now = self._database.now(session)
-            held = _offered(Row, reviewer, is_senior) & (Row.claimed_by == reviewer)
-            free = _offered(Row, reviewer, is_senior) & _is_free(now) & (Row.reason != Reason.GOLD)
-            for wanted in (held, free):
-                query = select(Row).where(wanted).order_by(Row.due_at, Row.task_id).limit(1)
-                row = session.scalar(query.with_for_update(skip_locked=True, of=Row))
+            for query in (_held(is_senior), _free(is_senior)):
+                row = session.scalar(query, {"reviewer": reviewer, "now": now})
                 if row is not None:
                     return _lease(session, row, reviewer, now + timedelta(seconds=lease_s))
             return None
@@ -80,10 +95,8 @@ class ReviewTasks:
         """Leases the reviewer an open task of this image, the first that they may have; None if there is none."""
         with self._database.write() as session:
             now = self._database.now(session)
-            mine_or_free = or_(Row.claimed_by == reviewer, _is_free(now))
-            query = select(Row).where(Row.image_id == image_id, _offered(Row, reviewer, is_senior), mine_or_free)
-            query = query.order_by(Row.due_at, Row.task_id).limit(1)
-            row = session.scalar(query.with_for_update(skip_locked=True, of=Row))
+            query = _first(is_senior, Row.image_id == image_id, or_(Row.claimed_by == _ME, _IS_FREE))
+            row = session.scalar(query, {"reviewer": reviewer, "now": now})
             return None if row is None else _lease(session, row, reviewer, now + timedelta(seconds=lease_s))
 
     def renew(self, task: ReviewTask, reviewer: str, *, lease_s: float) -> None:
@@ -175,28 +188,35 @@ def domain(row: Row) -> ReviewTask:
     )
 
 
-def _is_free(now: datetime) -> ColumnElement[bool]:
-    return or_(Row.claimed_by.is_(None), Row.lease_until < now)
+@cache
+def _held(is_senior: bool) -> Select[Row]:
+    return _first(is_senior, Row.claimed_by == _ME)
 
 
-def _offered(task: type[Row], reviewer: str, is_senior: bool) -> ColumnElement[bool]:
-    """Open, not above this reviewer, not skipped by them, and not judged by them where other eyes are wanted."""
+@cache
+def _free(is_senior: bool) -> Select[Row]:
+    return _first(is_senior, _IS_FREE, Row.reason != Reason.GOLD)
+
+
+def _first(is_senior: bool, *conditions: ColumnElement[bool]) -> Select[Row]:
+    """The first in line that fits and that `_ME` may have: open, not above them, not skipped by them, and not judged
+    by them where other eyes are wanted."""
     undo, other = aliased(ReviewRow), aliased(Row)
     skipped = exists().where(
-        ReviewRow.task_id == task.task_id, ReviewRow.reviewer == reviewer, ReviewRow.act.in_((Act.SKIP, Act.ESCALATE))
+        ReviewRow.task_id == Row.task_id, ReviewRow.reviewer == _ME, ReviewRow.act.in_((Act.SKIP, Act.ESCALATE))
     )
     stands = and_(
-        ReviewRow.image_id == task.image_id,
-        ReviewRow.reviewer == reviewer,
+        ReviewRow.image_id == Row.image_id,
+        ReviewRow.reviewer == _ME,
         ReviewRow.act == Act.ANSWER,
         not_(exists().where(undo.undoes == ReviewRow.review_id)),
     )
-    same_verdict = exists().where(other.task_id == ReviewRow.task_id, other.verdict_id == task.verdict_id)
-    judged = exists().where(stands, or_(task.reason.in_(_OTHER_EYES), same_verdict))
-    conditions = [task.state == TaskState.OPEN, not_(skipped), not_(judged)]
+    same_verdict = exists().where(other.task_id == ReviewRow.task_id, other.verdict_id == Row.verdict_id)
+    judged = exists().where(stands, or_(Row.reason.in_(_OTHER_EYES), same_verdict))
+    query = select(Row).where(Row.state == TaskState.OPEN, *conditions, not_(skipped), not_(judged))
     if not is_senior:
-        conditions.append(task.is_senior.is_(False))
-    return and_(*conditions)
+        query = query.where(Row.is_senior.is_(False))
+    return query.order_by(Row.due_at, Row.task_id).limit(1).with_for_update(skip_locked=True, of=Row)
 
 
 def _lease(session: Session, row: Row, reviewer: str, until: datetime) -> ReviewTask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import not_, select, update
@@ -34,6 +34,9 @@ from moderation.storage.tables import ReviewTaskRow
 
 IDS_PER_QUERY = 1000
 
+FollowUp = Callable[[Sequence[Review], datetime], Sequence[NewTask]]
+"""From all reviews of an image, the oldest first, and the time now, to the tasks that are to be opened."""
+
 
 class Reviews:
     """The `review` table."""
@@ -41,17 +44,21 @@ class Reviews:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def answer(
-        self, task: ReviewTask, reviewer: str, said: Said, *, follow_up: Sequence[NewTask] = (), reason: str = ""
-    ) -> Review:
-        """Stores the answer and ends the task; `follow_up` are tasks it leads to. Raises LeaseLost."""
+    def answer(self, task: ReviewTask, reviewer: str, said: Said, *, follow_up: FollowUp, reason: str = "") -> Review:
+        """Stores the answer and ends the task. Raises LeaseLost, and then nothing was stored.
+
+        `follow_up` is asked, in the same transaction, which tasks all reviews of the image now lead to.
+        """
         with self._database.write() as session:
             now = self._database.now(session)
+            # Answers to one image come one after the other: each sees all before it.
+            ours = select(ReviewTaskRow.task_id).where(ReviewTaskRow.image_id == task.image_id)
+            session.execute(ours.order_by(ReviewTaskRow.task_id).with_for_update())
             self._end(session, task, reviewer, now)
             row = _row(task, reviewer, Act.ANSWER, now, said=said)
             session.add(row)
             session.flush()
-            open_tasks(self._database, session, follow_up, now)
+            open_tasks(self._database, session, follow_up(_of_image(session, task.image_id), now), now)
             payload = {"review": row.review_id, "task": task.task_id, "why": task.reason, "answer": said.answer}
             self._event(session, "review.answer", reviewer, reason or said.note, task, payload)
             if task.reason is Reason.APPEAL and said.answer is not Answer.UNSURE:
@@ -101,8 +108,7 @@ class Reviews:
     def of_image(self, image_id: ImageId) -> list[Review]:
         """All that people did about this image, the oldest first."""
         with self._database.read() as session:
-            rows = session.scalars(select(Row).where(Row.image_id == image_id).order_by(Row.review_id))
-            return [_domain(row) for row in rows]
+            return _of_image(session, image_id)
 
     def of_images(self, image_ids: Sequence[ImageId]) -> dict[ImageId, list[Review]]:
         """The same for many images; those without reviews are left out."""
@@ -148,6 +154,11 @@ class Reviews:
             named = f"answer {review_id} is not theirs, or was taken back" if review_id else "no answer to take back"
             raise NothingToUndo(reviewer, named)
         return found
+
+
+def _of_image(session: Session, image_id: ImageId) -> list[Review]:
+    rows = session.scalars(select(Row).where(Row.image_id == image_id).order_by(Row.review_id))
+    return [_domain(row) for row in rows]
 
 
 def _change(session: Session, task: ReviewTask, reviewer: str, changes: dict[str, object]) -> None:
