@@ -15,10 +15,12 @@ from moderation.settings import Settings
 from moderation.storage import schema
 from moderation.storage.claims import Claims
 from moderation.storage.database import Database
+from moderation.storage.drawn import Drawn
 from moderation.storage.events import Events
 from moderation.storage.gold import Gold
 from moderation.storage.policies import Policies
 from moderation.storage.prompts import Prompts
+from moderation.storage.replay import Replay
 from moderation.storage.review_tasks import ReviewTasks
 from moderation.storage.reviewers import Reviewers
 from moderation.storage.reviews import Reviews
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from moderation.detector import Backbone
     from moderation.domain.submission import ImageId
     from moderation.flows.active import ActivePrompt
+    from moderation.flows.evidence import Archive
     from moderation.flows.review import Desk
     from moderation.flows.scan import Picture, Scanner
     from moderation.images import ImageSource
@@ -110,6 +113,13 @@ class Wiring:
     @part
     def events(self) -> Events:
         return Events(self.database)
+
+    @part
+    def archive(self) -> Archive:
+        """What the labels say about all images."""
+        from moderation.flows.evidence import Archive
+
+        return Archive(Replay(self.database), Drawn(self.database), self.reviews, self.reviewers)
 
     def desk(self, reviewer: str, *, is_senior: bool) -> Desk:
         """Where this reviewer works."""

@@ -19,9 +19,11 @@ from moderation.errors import ConfigurationError, ModerationError
 
 # name: one line of help. The command is `command` in the module of that name.
 COMMANDS = {
+    "audit": "The audit trail: who changed what and why, and whether it is whole.",
     "db": "The database: create or upgrade its tables, check them.",
     "demo": "Show the whole main job on the sample pictures.",
     "doctor": "Check settings, services, backbone and prompt; say what to do.",
+    "estimate": "How good the current thresholds are, from what people said.",
     "eval": "How good prompts are on labelled pictures: figures, robustness, report.",
     "prompt": "The tuned pseudo-words: list, show, calibrate, import, export.",
     "queue": "The queue: what waits, and ring for what was left behind.",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line for lists.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+actor_option = click.option("--actor", default="", help="Who acts, for the record; else MODERATION_ACTOR or the login.")
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 GAP = 2  # between the columns of a table

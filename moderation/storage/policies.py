@@ -31,14 +31,18 @@ class Policies:
                 now = self._database.now(session)
                 session.add(_row(ANY_SOURCE, DEFAULT_THRESHOLDS, _AUTHOR, "the shipped default", None, now))
 
-    def set(self, source: str, thresholds: Thresholds, *, author: str, reason: str) -> Policy:
-        """Appends a version for `source`, with its event, and returns it."""
+    def set(
+        self, source: str, thresholds: Thresholds, *, author: str, reason: str, restores: PolicyId | None = None
+    ) -> Policy:
+        """Appends a version for `source`, with its event, and returns it. `restores`: the version it goes back to."""
         with self._database.write() as session:
             parent = session.scalar(select(func.max(Row.policy_id)).where(Row.source == source))
             row = _row(source, thresholds, author, reason, parent, self._database.now(session))
             session.add(row)
             session.flush()
             payload = {"policy": row.policy_id, "source": source, "parent": parent, **asdict(thresholds)}
+            if restores is not None:
+                payload["restores"] = restores
             events.append(self._database, session, "policy.set", By(author, reason), payload=payload)
             return _domain(row)
 
@@ -48,12 +52,33 @@ class Policies:
         with self._database.read() as session:
             return {row.source: _domain(row) for row in session.scalars(select(Row).where(Row.policy_id.in_(newest)))}
 
+    def get(self, policy_id: PolicyId) -> Policy:
+        """The version of this number. Raises ConfigurationError."""
+        with self._database.read() as session:
+            row = session.get(Row, policy_id)
+            if row is None:
+                raise ConfigurationError("version", f"there is no {policy_id}", hint="see: modctl threshold history")
+            return _domain(row)
+
+    def history(self, source: str | None = None) -> list[Policy]:
+        """All versions, or those of `source`, the newest first."""
+        query = select(Row).order_by(Row.policy_id.desc())
+        if source is not None:
+            query = query.where(Row.source == source)
+        with self._database.read() as session:
+            return [_domain(row) for row in session.scalars(query)]
+
 
 def for_sources(policies: dict[str, Policy], sources: Collection[str]) -> dict[str, Policy]:
     """The policy that holds for each of `sources`: its own, else the one for all. Raises ConfigurationError."""
     if ANY_SOURCE not in policies:
         raise ConfigurationError("policy", "no source has a default", hint="write the shipped one: modctl db upgrade")
     return {source: policies.get(source, policies[ANY_SOURCE]) for source in sources}
+
+
+def thresholds_of(row: Row) -> Thresholds:
+    """The numbers of a stored version."""
+    return Thresholds(row.review_at, row.block_at, row.audit_rate, row.block_check_rate)
 
 
 def _row(
@@ -76,7 +101,7 @@ def _domain(row: Row) -> Policy:
     return Policy(
         policy_id=PolicyId(row.policy_id),
         source=row.source,
-        thresholds=Thresholds(row.review_at, row.block_at, row.audit_rate, row.block_check_rate),
+        thresholds=thresholds_of(row),
         author=row.author,
         reason=row.reason,
         parent=PolicyId(row.parent) if row.parent is not None else None,
