@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from moderation.cli.shared import Since, json_option, local_time, parts, print_json, print_table, say
+from moderation.cli.shared import Since, counted, json_option, local_time, parts, print_json, print_table, say
 
 _BROKEN = 4
 
@@ -54,14 +54,20 @@ def log(
 @command.command()
 @json_option
 def verify(as_json: bool) -> None:
-    """Whether the trail is whole: exit code 4 and the first broken seq where an event was changed or removed."""
+    """Whether the trail is whole: exit code 4 and the first broken seq where an event was changed or removed.
+
+    Keep the last hash elsewhere now and then: whoever may write to the database could make the whole chain anew.
+    """
     with parts() as wiring:
         events, broken = wiring.events.verify()
+        last = wiring.events.list(limit=1)
     if as_json:
         problem = {"seq": broken.seq, "problem": broken.problem} if broken else None
-        print_json({"events": events, "broken": problem})
+        print_json({"events": events, "last_hash": last[0].hash if last else None, "broken": problem})
     elif broken is None:
-        click.echo(f"The audit trail is whole: {events} events.")
+        click.echo(f"The audit trail is whole: {counted(events, 'event')}.")
+        if last:
+            click.echo(f"The last one's hash is {last[0].hash}.")
     if broken is not None:
         say(f"Error: the audit trail is broken at seq {broken.seq}: {broken.problem}")
         raise SystemExit(_BROKEN)

@@ -83,10 +83,8 @@ def certify(
             raise ValueError(f"{name} is {value}, must lie between 0 and 1")
     order = np.argsort(np.asarray(scores, np.float64))
     score, weight = np.asarray(scores, np.float64)[order], np.asarray(weights, np.float64)[order]
-    test = Binomial(score) if _are_equal(weight, ceilings) else Betting(score, weight, ceilings)
-    passes = test.log_evidence(max_fpr) >= -math.log(1.0 - confidence)
-    passes &= max((each.below for each in ceilings if math.isinf(each.weight)), default=-math.inf) <= GRID
-    steps = len(GRID) if passes.all() else int(np.argmin(passes))
+    test = fitting_test(score, weight, ceilings)
+    steps = passed(test, ceilings, max_fpr, confidence)
     at = max(0, steps - 1)
     first = int(np.searchsorted(score, GRID[at]))
     whole = float(weight.sum())
@@ -101,6 +99,18 @@ def certify(
         more=None if steps or is_blind else test.needed(max_fpr, confidence) - len(score),
         is_blind=is_blind,
     )
+
+
+def fitting_test(score: Floats, weight: Floats, ceilings: Sequence[Ceiling]) -> Binomial | Betting:
+    """The exact test where all weights are equal, else the one by betting. score: ascending."""
+    return Binomial(score) if _are_equal(weight, ceilings) else Betting(score, weight, ceilings)
+
+
+def passed(test: Binomial | Betting, ceilings: Sequence[Ceiling], max_fpr: float, confidence: float) -> int:
+    """How many thresholds of GRID pass, from the strictest to the first that fails."""
+    passes = test.log_evidence(max_fpr) >= -math.log(1.0 - confidence)
+    passes &= max((each.below for each in ceilings if math.isinf(each.weight)), default=-math.inf) <= GRID
+    return len(GRID) if passes.all() else int(np.argmin(passes))
 
 
 class Binomial:
@@ -176,8 +186,11 @@ def _are_equal(weight: Floats, ceilings: Sequence[Ceiling]) -> bool:
 def _largest_weights(ceilings: Sequence[Ceiling]) -> Floats:
     """float64 [len(GRID)]: the largest weight that an image at or above each threshold can have."""
     finite = [ceiling for ceiling in ceilings if math.isfinite(ceiling.weight)]
-    overall = max(ceiling.weight for ceiling in finite)
-    return np.array([max((c.weight for c in finite if c.below > t), default=overall) for t in GRID])
+    if not finite:
+        raise ValueError("unequal weights need the ceilings of their kinds")
+    reached = np.max([np.where(each.below > GRID, each.weight, 0.0) for each in finite], axis=0)
+    largest: Floats = np.where(reached > 0.0, reached, max(each.weight for each in finite))
+    return largest
 
 
 def _bound(test: Binomial | Betting, at: int, max_fpr: float, confidence: float) -> float:

@@ -54,7 +54,7 @@ def _show(found: Suggestion) -> None:
         {
             "threshold": f"{proof.threshold:g}",
             "proven": f"false-positive rate at most {share(proof.bound)} (asked: {share(found.max_fpr)}), "
-            f"{share(found.confidence)} sure",
+            f"{100 * found.confidence:g} % sure",
             "seen": f"{proof.flagged} of {proof.real} images labelled real lie at or above it ({share(proof.rate)})",
             "method": proof.method,
             "flagged": f"{found.flagged:,} of {found.images:,} images",
