@@ -119,7 +119,7 @@ class Wiring:
         """What the labels say about all images."""
         from moderation.flows.evidence import Archive
 
-        return Archive(Replay(self.database), Drawn(self.database), self.reviews, self.reviewers)
+        return Archive(Replay(self.database), Drawn(self.database), self.reviewers)
 
     def desk(self, reviewer: str, *, is_senior: bool) -> Desk:
         """Where this reviewer works."""

@@ -58,10 +58,11 @@ def missing(kinds: Sequence[Coverage]) -> list[str]:
         if each.labelled:
             continue
         head = f"No label among {each.images:,} {each.kind.decision} images, so figures that need them are {UNKNOWN}: "
-        if each.drawn:
-            lines.append(f"{head}{each.drawn:,} were drawn, review them.")
-        elif each.kind.rate:
+        if not each.kind.rate:
+            lines.append(f"{head}none are drawn while {_RATE[each.kind.decision]} is 0, so raise it.")
+        elif each.drawn == 0:
             lines.append(f"{head}{100 * each.kind.rate:g} % are drawn, none of these was.")
         else:
-            lines.append(f"{head}none are drawn while {_RATE[each.kind.decision]} is 0, so raise it.")
+            count = f"{100 * each.kind.rate:g} %" if each.drawn is None else f"{each.drawn:,}"
+            lines.append(f"{head}{count} were drawn, review them.")
     return lines

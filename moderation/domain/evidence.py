@@ -76,7 +76,7 @@ class Group:
 class DrawnImage:
     """An image with a task from a draw. `score` is its newest verdict's probability; `decision`, what that one was.
 
-    `inclusion_probability` is the chance that any of its verdicts was drawn. `is_reviewed`: a drawn task was answered.
+    `inclusion_probability` is the chance that any of its verdicts was drawn.
     """
 
     image_id: ImageId
@@ -84,7 +84,6 @@ class DrawnImage:
     score: float
     kind: Kind
     inclusion_probability: float
-    is_reviewed: bool
 
     @property
     def decision(self) -> Decision:
@@ -111,8 +110,8 @@ class Chance:
     """One draw that an image was in: the same policy draws the same image for the same reason again, so it is one."""
 
     reason: Reason
-    policy_id: int
     rate: float
+    policy_id: int
 
 
 def kind_of(decision: Decision, at: Thresholds) -> Kind:

@@ -39,7 +39,7 @@ def suggest(archive: Archive, scope: Scope, *, max_fpr: float, confidence: float
     """
     anything = Rule(Thresholds(1.0, 1.0))
     evidence = archive.gather(scope, anything, anything)
-    answered = {each.kind: each.labelled / each.drawn for each in evidence.kinds() if each.labelled}
+    answered = {each.kind: each.labelled / each.drawn for each in evidence.kinds() if each.labelled and each.drawn}
     real = [label for label in evidence.labelled if not label.is_fake and label.image.kind in answered]
     certificate = certify(
         [label.image.score for label in real],
@@ -51,7 +51,7 @@ def suggest(archive: Archive, scope: Scope, *, max_fpr: float, confidence: float
     flagged, recall = None, None
     if certificate.threshold is not None:
         at = Rule(Thresholds(certificate.threshold, certificate.threshold))
-        found = archive.gather(evidence.scope, at, at)
+        found = archive.gather(evidence.scope, at, at, count_drawn=False)
         flagged = sum(group.images for group in found.counted.groups if group.after is Decision.BLOCK)
         recall = found.then.at((Decision.BLOCK,)).recall
     return Suggestion(

@@ -91,7 +91,7 @@ class Estimate:
 def preview(archive: Archive, scope: Scope, before: Thresholds, after: Thresholds) -> Preview:
     """What `after` would do with the scope's stored scores where `before` holds now."""
     rules = Rule(before), Rule(after)
-    evidence = archive.gather(scope, *rules)
+    evidence = archive.gather(scope, *rules, count_drawn=False)
     found = evidence.counted
     days = max(timedelta(days=1), found.last - found.first) / timedelta(days=1) if found.first and found.last else 1.0
     numbers = {(old, new): 0 for old in Decision for new in Decision}

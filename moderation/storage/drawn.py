@@ -6,52 +6,81 @@ its own comes one draw, also from those that did not take it.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 
-from moderation.domain.evidence import DRAWN_FOR, Chance, DrawnImage, Scope, inclusion_probability, kind_of
+from moderation.domain.evidence import DRAWN_FOR, Chance, DrawnImage, Kind, Scope, inclusion_probability, kind_of
 from moderation.domain.policy import Thresholds
-from moderation.domain.review import Reason, TaskState
+from moderation.domain.review import Review, TaskState
 from moderation.domain.sampling import share_drawn
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
 from moderation.storage.database import Database
-from moderation.storage.tables import PolicyRow, ReviewTaskRow, VerdictRow
+from moderation.storage.policies import all_thresholds
+from moderation.storage.replay import is_newest, within
+from moderation.storage.reviews import reviews_where
+from moderation.storage.tables import ReviewRow, ReviewTaskRow, VerdictRow
 
 
 class Drawn:
-    """The `review_task` table with the verdicts of its images."""
+    """The `review_task` table with the verdicts and reviews of its images."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self, scope: Scope) -> list[DrawnImage]:
+    def list(self, scope: Scope, *, only_reviewed: bool = False) -> list[DrawnImage]:
         """The images of `scope` that a draw took, by their id."""
-        task, verdict, policy = ReviewTaskRow, VerdictRow, PolicyRow
-        drawn = select(task.image_id).where(task.reason.in_(DRAWN_FOR))
-        verdicts = (
-            select(verdict, policy.review_at, policy.block_at, policy.audit_rate, policy.block_check_rate)
-            .join(policy, policy.policy_id == verdict.policy_id)
-            .where(verdict.shadow.is_(False), verdict.image_id.in_(drawn))
+        verdict = VerdictRow
+        query = (
+            select(verdict.image_id, verdict.policy_id, verdict.decision, verdict.probability, verdict.source,
+                   verdict.prompt_id, verdict.created_at)
+            .where(verdict.shadow.is_(False), verdict.image_id.in_(_drawn(only_reviewed=only_reviewed)))
             .order_by(verdict.verdict_id)
-        )
-        answered = select(task.image_id).where(task.reason.in_(DRAWN_FOR), task.state == TaskState.DONE)
+        )  # fmt: skip
+        histories: dict[str, list[Any]] = defaultdict(list)
         with self._database.read() as session:
-            reviewed = set(session.scalars(answered))
-            histories: dict[str, list[Any]] = defaultdict(list)
-            for row in session.execute(verdicts):
-                histories[row[0].image_id].append(row)
+            policies = all_thresholds(session)
+            for row in session.execute(query):
+                histories[row.image_id].append(row)
         return [
-            _drawn_image(history, image_id in reviewed)
-            for image_id, history in sorted(histories.items())
-            if _fits(history[-1][0], scope)
+            _drawn_image(history, policies) for _, history in sorted(histories.items()) if _fits(history[-1], scope)
         ]
 
+    def reviews(self) -> Mapping[ImageId, Sequence[Review]]:
+        """All reviews of the images that were drawn and looked at, of each image the oldest first."""
+        with self._database.read() as session:
+            return _by_image(reviews_where(session, ReviewRow.image_id.in_(_drawn(only_reviewed=True))))
 
-def _fits(newest: VerdictRow, scope: Scope) -> bool:
+    def count(self, scope: Scope) -> dict[Kind, int]:
+        """How many images of each kind a draw took, whether they were looked at or not."""
+        verdict = VerdictRow
+        query = select(verdict.policy_id, verdict.decision, func.count()).where(
+            *within(scope), is_newest(scope), verdict.image_id.in_(_drawn(only_reviewed=False))
+        )
+        counts: Counter[Kind] = Counter()
+        with self._database.read() as session:
+            policies = all_thresholds(session)
+            for policy_id, decision, images in session.execute(query.group_by(verdict.policy_id, verdict.decision)):
+                counts[kind_of(Decision(decision), policies[policy_id])] += images
+        return counts
+
+
+def _drawn(*, only_reviewed: bool) -> Select[str]:
+    query = select(ReviewTaskRow.image_id).where(ReviewTaskRow.reason.in_(DRAWN_FOR))
+    return query.where(ReviewTaskRow.state == TaskState.DONE) if only_reviewed else query
+
+
+def _by_image(reviews: Iterable[Review]) -> dict[ImageId, list[Review]]:
+    found: dict[ImageId, list[Review]] = defaultdict(list)
+    for review in reviews:
+        found[review.image_id].append(review)
+    return dict(found)
+
+
+def _fits(newest: Any, scope: Scope) -> bool:
     return (
         scope.source in (None, newest.source)
         and newest.source not in scope.except_sources
@@ -60,20 +89,17 @@ def _fits(newest: VerdictRow, scope: Scope) -> bool:
     )
 
 
-def _drawn_image(history: Sequence[Any], is_reviewed: bool) -> DrawnImage:
-    """history: rows of (verdict, its policy's numbers), the oldest first."""
-    newest = history[-1][0]
+def _drawn_image(history: Sequence[Any], policies: Mapping[int, Thresholds]) -> DrawnImage:
+    """history: an image's verdicts, the oldest first."""
+    newest = history[-1]
+    chances = [
+        Chance(*share_drawn(Decision(row.decision), policies[row.policy_id]), policy_id=row.policy_id)
+        for row in history
+    ]
     return DrawnImage(
         image_id=ImageId(newest.image_id),
         source=newest.source,
         score=newest.probability,
-        kind=kind_of(Decision(newest.decision), Thresholds(*history[-1][1:])),
-        inclusion_probability=inclusion_probability(_chance(row[0], Thresholds(*row[1:])) for row in history),
-        is_reviewed=is_reviewed,
+        kind=kind_of(Decision(newest.decision), policies[newest.policy_id]),
+        inclusion_probability=inclusion_probability(chances),
     )
-
-
-def _chance(verdict: VerdictRow, at: Thresholds) -> Chance:
-    reason: Reason
-    reason, rate = share_drawn(Decision(verdict.decision), at)
-    return Chance(reason, verdict.policy_id, rate)

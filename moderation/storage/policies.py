@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from moderation.domain.policy import ANY_SOURCE, DEFAULT_THRESHOLDS, Policy, PolicyId, Thresholds
 from moderation.errors import ConfigurationError
@@ -79,6 +80,11 @@ def for_sources(policies: dict[str, Policy], sources: Collection[str]) -> dict[s
 def thresholds_of(row: Row) -> Thresholds:
     """The numbers of a stored version."""
     return Thresholds(row.review_at, row.block_at, row.audit_rate, row.block_check_rate)
+
+
+def all_thresholds(session: Session) -> dict[int, Thresholds]:
+    """The numbers of every version."""
+    return {row.policy_id: thresholds_of(row) for row in session.scalars(select(Row))}
 
 
 def _row(

@@ -5,7 +5,6 @@ An image counts once, with its newest verdict that is not a shadow's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,8 +16,7 @@ from moderation.domain.policy import Thresholds
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
 from moderation.storage.database import Database
-from moderation.storage.policies import thresholds_of
-from moderation.storage.tables import PolicyRow
+from moderation.storage.policies import all_thresholds
 from moderation.storage.tables import VerdictRow as Row
 
 # Enough to hash a million image ids in memory. PostgreSQL's default of 4 MB would take them through temporary files.
@@ -55,11 +53,11 @@ class Replay:
         # neither joins nor adds up in parallel.
         sums = [func.count().filter(_is(before, old), _is(after, new)) for old, new in pairs]
         query = select(Row.policy_id, Row.decision, func.min(Row.created_at), func.max(Row.created_at), *sums)
-        query = query.where(*_within(scope), _is_newest(scope)).group_by(Row.policy_id, Row.decision)
+        query = query.where(*within(scope), is_newest(scope)).group_by(Row.policy_id, Row.decision)
         with self._database.read() as session:
             self._make_room(session)
             rows = session.execute(query).all()
-            policies = _policies(session)
+            policies = all_thresholds(session)
         groups = [
             _group(policies[row[0]], row[1], old, new, images)
             for row in rows
@@ -73,8 +71,8 @@ class Replay:
         self, scope: Scope, before: Rule, after: Rule, *, old: Decision, new: Decision, limit: int
     ) -> list[ImageId]:
         """Some images that would move from `old` to `new`, the newest first."""
-        query = select(Row.image_id).where(*_within(scope), _is(before, old), _is(after, new))
-        query = query.where(_is_newest(scope)).order_by(Row.verdict_id.desc()).limit(limit)
+        query = select(Row.image_id).where(*within(scope), _is(before, old), _is(after, new))
+        query = query.where(is_newest(scope)).order_by(Row.verdict_id.desc()).limit(limit)
         with self._database.read() as session:
             return [ImageId(image_id) for image_id in session.scalars(query)]
 
@@ -83,7 +81,8 @@ class Replay:
             session.execute(select(func.set_config("work_mem", _WORK_MEM, True)))  # for this transaction
 
 
-def _within(scope: Scope) -> list[ColumnElement[bool]]:
+def within(scope: Scope) -> list[ColumnElement[bool]]:
+    """The verdicts that fit `scope`; with `is_newest`, its images."""
     conditions: list[ColumnElement[bool]] = [Row.shadow.is_(False)]
     if scope.source is not None:
         conditions.append(Row.source == scope.source)
@@ -96,7 +95,8 @@ def _within(scope: Scope) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _is_newest(scope: Scope) -> ColumnElement[bool]:
+def is_newest(scope: Scope) -> ColumnElement[bool]:
+    """Whether a verdict within `scope` is its image's newest."""
     newer = aliased(Row)
     later = and_(newer.image_id == Row.image_id, newer.shadow.is_(False), newer.verdict_id > Row.verdict_id)
     if scope.prompt_id is not None:
@@ -123,10 +123,6 @@ def _in_range(at: Thresholds, decision: Decision) -> ColumnElement[bool]:
             return and_(p >= at.review_at, p < at.block_at)
         case Decision.ALLOW:
             return p < at.review_at
-
-
-def _policies(session: Session) -> Mapping[int, Thresholds]:
-    return {row.policy_id: thresholds_of(row) for row in session.scalars(select(PolicyRow))}
 
 
 def _group(at: Thresholds, decision: str, before: Decision, after: Decision, images: int) -> Group:

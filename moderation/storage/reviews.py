@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import not_, select, update
+from sqlalchemy import ColumnElement, not_, select, update
+from sqlalchemy import Row as Columns
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -156,6 +158,13 @@ class Reviews:
         return found
 
 
+def reviews_where(session: Session, condition: ColumnElement[bool]) -> Iterator[Review]:
+    """Reviews, the oldest first; read by column, which for tens of thousands is several times faster."""
+    table = Row.__table__.c
+    for row in session.execute(select(*table).where(condition).order_by(Row.review_id)):
+        yield _domain(row)
+
+
 def _of_image(session: Session, image_id: ImageId) -> list[Review]:
     rows = session.scalars(select(Row).where(Row.image_id == image_id).order_by(Row.review_id))
     return [_domain(row) for row in rows]
@@ -197,7 +206,7 @@ def _row(
     )
 
 
-def _domain(row: Row) -> Review:
+def _domain(row: Row | Columns[Any]) -> Review:
     return Review(
         review_id=ReviewId(row.review_id),
         task_id=TaskId(row.task_id),

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, update
 
-from moderation.domain.audit import Break
+from moderation.domain.audit import Break, event_hash
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By, Events
@@ -71,7 +71,7 @@ def test_a_change_that_mends_its_own_hash_breaks_the_next(trail: Database) -> No
     with trail.write() as session:
         row = session.get_one(EventRow, 7)
         row.actor = "bob"
-        row.hash = events.event_hash(
+        row.hash = event_hash(
             seq=row.seq, kind=row.kind, actor=row.actor, reason=row.reason, image_id=row.image_id,
             payload=row.payload, created_at=row.created_at, prev_hash=row.prev_hash,
         )  # fmt: skip

@@ -34,7 +34,7 @@ OTHER = Thresholds(0.3, 0.6)
 
 def archive(store: Store) -> Archive:
     database = store.database
-    return Archive(Replay(database), Drawn(database), Reviews(database), Reviewers(database))
+    return Archive(Replay(database), Drawn(database), Reviewers(database))
 
 
 def policy(store: Store, at: Thresholds, source: str = ANY_SOURCE) -> None:
@@ -123,7 +123,13 @@ def test_every_drawn_image_comes_with_its_chance_and_its_label(store: Store) -> 
     score(store, {"allow": 0.1, "review": 0.6, "block": 0.95, "open": 0.6, "unsure": 0.6})
     answer(store, {"allow": Answer.REAL, "review": Answer.FAKE, "block": Answer.FAKE, "unsure": Answer.UNSURE})
     found = archive(store).gather(Scope(), Rule(ALL), Rule(ALL))
-    assert {each.image_id for each in found.drawn if not each.is_reviewed} == {"open"}
+    assert {each.image_id for each in Drawn(store.database).list(Scope())} == {
+        "allow",
+        "review",
+        "block",
+        "open",
+        "unsure",
+    }
     assert {(each.image.image_id, each.is_fake, each.trust) for each in found.labelled} == {
         ("allow", False, Trust.WEAK), ("review", True, Trust.WEAK), ("block", True, Trust.WEAK),
     }  # fmt: skip
@@ -154,7 +160,7 @@ def test_an_appeal_alone_is_no_sample(store: Store) -> None:
            tasks=ReviewTasks(store.database))  # fmt: skip
     answer(store, {"a": Answer.REAL})
     found = archive(store).gather(Scope(), Rule(NONE), Rule(NONE))
-    assert (list(found.drawn), found.labelled) == ([], [])
+    assert (found.drawn, found.labelled) == ({}, [])
 
 
 def test_an_undone_answer_is_no_label(store: Store) -> None:
@@ -162,7 +168,7 @@ def test_an_undone_answer_is_no_label(store: Store) -> None:
     answer(store, {"a": Answer.REAL})
     Reviews(store.database).undo("ann", lease_s=60)
     found = archive(store).gather(Scope(), Rule(NONE), Rule(NONE))
-    assert ([each.is_reviewed for each in found.drawn], found.labelled) == ([False], [])
+    assert (found.drawn, found.labelled) == ({Kind(Decision.REVIEW, 1.0): 1}, [])
 
 
 def test_scored_again_an_image_counts_by_its_newest_score_and_the_chance_of_any_draw(store: Store) -> None:

@@ -27,7 +27,7 @@ FLAGGED = (Decision.REVIEW, Decision.BLOCK)
 
 
 def label(kind: Kind, score: float, *, is_fake: bool, probability: float | None = None) -> LabelledImage:
-    image = DrawnImage(ImageId("a"), "web", score, kind, probability or kind.rate, is_reviewed=True)
+    image = DrawnImage(ImageId("a"), "web", score, kind, probability or kind.rate)
     return LabelledImage(image, is_fake, Trust.WEAK)
 
 
@@ -144,12 +144,12 @@ def test_the_same_labels_give_the_same_interval() -> None:
 
 
 def test_an_image_in_several_draws_counts_with_the_chance_of_any() -> None:
-    audit = Chance(Reason.AUDIT, 1, 0.1)
+    audit = Chance(Reason.AUDIT, 0.1, 1)
     assert inclusion_probability([audit]) == pytest.approx(0.1)
     assert inclusion_probability([audit, audit]) == pytest.approx(0.1)  # the same draw again
-    assert inclusion_probability([audit, Chance(Reason.AUDIT, 2, 0.5)]) == pytest.approx(1 - 0.9 * 0.5)
-    assert inclusion_probability([audit, Chance(Reason.UNSURE, 1, 1.0)]) == 1.0
-    assert inclusion_probability([Chance(Reason.AUDIT, 1, 0.0)]) == 0.0
+    assert inclusion_probability([audit, Chance(Reason.AUDIT, 0.5, 2)]) == pytest.approx(1 - 0.9 * 0.5)
+    assert inclusion_probability([audit, Chance(Reason.UNSURE, 1.0, 1)]) == 1.0
+    assert inclusion_probability([Chance(Reason.AUDIT, 0.0, 1)]) == 0.0
 
 
 def test_groups_become_cells_by_what_they_turn_into() -> None:
