@@ -57,12 +57,14 @@ def missing(kinds: Sequence[Coverage]) -> list[str]:
     for each in kinds:
         if each.labelled:
             continue
-        head = f"No label among {each.images:,} {each.kind.decision} images, so figures that need them are {UNKNOWN}: "
+        images = f"{each.images:,} {each.kind.decision} image" + ("s" if each.images > 1 else "")
+        head = f"No label among {images}, so figures that need them are {UNKNOWN}: "
         if not each.kind.rate:
             lines.append(f"{head}none are drawn while {_RATE[each.kind.decision]} is 0, so raise it.")
         elif each.drawn == 0:
             lines.append(f"{head}{100 * each.kind.rate:g} % are drawn, none of these was.")
+        elif each.drawn is None:
+            lines.append(f"{head}{100 * each.kind.rate:g} % are drawn, review those.")
         else:
-            count = f"{100 * each.kind.rate:g} %" if each.drawn is None else f"{each.drawn:,}"
-            lines.append(f"{head}{count} were drawn, review them.")
+            lines.append(f"{head}{each.drawn:,} drawn, not reviewed yet.")
     return lines

@@ -171,6 +171,7 @@ def test_suggest_is_blind_where_no_blocked_image_was_checked(filled: Store) -> N
     assert done.code == 4
     assert "nobody has looked at images that score highest (BLOCK, 0 % drawn)" in done.err
     assert "none are drawn while block_check_rate is 0, so raise it." in done.err
+    assert done.err.endswith("leave them out: --since.\n")
 
 
 def test_estimate_says_how_good_the_thresholds_are(filled: Store) -> None:
@@ -191,8 +192,8 @@ def test_estimate_changes_with_an_answer_and_says_what_it_lacks(filled: Store) -
     ok("threshold", "set", "--audit-rate", 0, "--source", "web", "--reason", "x", "--yes")
     score(filled, {"web/1": 0.1, "web/2": 0.7, "web/3": 0.7}, source="web")
     before = ok("estimate", "--source", "web").out
-    assert "No label among 2 REVIEW images, so figures that need them are ?: 2 were drawn, review them." in before
-    assert "No label among 1 ALLOW images, so figures that need them are ?: none are drawn while audit_rate" in before
+    assert "No label among 2 REVIEW images, so figures that need them are ?: 2 drawn, not reviewed yet." in before
+    assert "No label among 1 ALLOW image, so figures that need them are ?: none are drawn while audit_rate" in before
     answer(filled, {"web/2": Answer.FAKE})
     found = ok("estimate", "--source", "web", "--json").json()
     assert (found["prevalence"], found["review_at"]["precision"]["value"]) == (None, 1.0)

@@ -163,6 +163,15 @@ def test_an_appeal_alone_is_no_sample(store: Store) -> None:
     assert (found.drawn, found.labelled) == ({}, [])
 
 
+def test_an_appeals_answer_does_not_label_an_image_whose_drawn_task_is_open(store: Store) -> None:
+    policy(store, ALL)
+    score(store, {"a": 0.95})
+    appeal("a", by=By("user", "it is mine"), submissions=store.submissions, verdicts=store.verdicts,
+           tasks=ReviewTasks(store.database))  # fmt: skip
+    answer(store, {"a": Answer.REAL})  # the appeal: it goes first
+    assert archive(store).gather(Scope(), Rule(ALL), Rule(ALL)).labelled == []
+
+
 def test_an_undone_answer_is_no_label(store: Store) -> None:
     score(store, {"a": 0.6})
     answer(store, {"a": Answer.REAL})

@@ -9,6 +9,7 @@ import click
 
 from moderation.cli.figures import kind_name, missing, percent, share
 from moderation.cli.shared import Since, json_option, parts, print_facts, print_json, say
+from moderation.domain.verdict import Decision
 
 if TYPE_CHECKING:
     from moderation.domain.policy import Thresholds
@@ -76,8 +77,11 @@ def _refusal(found: Suggestion) -> str:
     proof = found.certificate
     head = f"No threshold is proven to keep the false-positive rate below {share(found.max_fpr)}"
     if proof.is_blind:
-        kinds = "; ".join(kind_name(kind) for kind in found.unseen)
-        return "\n".join([f"{head}: nobody has looked at images that score highest ({kinds}).", *missing(found.kinds)])
+        blind = [kind for kind in found.unseen if kind.decision is Decision.BLOCK]
+        kinds = "; ".join(map(kind_name, blind))
+        why = f"{head}: nobody has looked at images that score highest ({kinds})."
+        lines = missing([each for each in found.kinds if each.kind in blind])
+        return "\n".join([why, *lines, "Where these are old ones, leave them out: --since."])
     seen = f"{proof.real} images labelled real so far"
     if proof.flagged:
         seen += f", {proof.flagged} of them above every threshold"
