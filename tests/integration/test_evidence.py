@@ -246,6 +246,16 @@ def test_unanswered_tasks_make_the_answered_ones_stand_for_more(store: Store) ->
     assert found.certificate.threshold is None
 
 
+def test_the_proven_rate_weighs_each_kind_by_how_many_of_its_drawn_images_have_a_label(store: Store) -> None:
+    policy(store, ALL)
+    names = numbered(100)
+    score(store, {**dict.fromkeys(names, 0.2), "review/1": 0.6, "review/2": 0.6})
+    answer(store, dict.fromkeys([*names[:50], "review/1", "review/2"], Answer.REAL))
+    proof = suggest(archive(store), Scope(), max_fpr=0.3, confidence=0.95).certificate
+    assert (proof.threshold, proof.flagged, proof.real) == (0.201, 2, 52)
+    assert proof.rate == pytest.approx(2 / 102)
+
+
 def test_without_a_checked_block_no_threshold_is_certified(store: Store) -> None:
     policy(store, Thresholds(0.5, 0.9, audit_rate=1.0, block_check_rate=0.0))
     names = numbered(400)
