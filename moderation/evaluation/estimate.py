@@ -3,7 +3,7 @@
 The estimator is a post-stratified ratio (Hajek) estimator: images are split into cells by kind (what was decided, and
 which share of such is drawn) and by what the thresholds make of their scores; the size of each cell is known; the share
 of fakes in it is that among its labelled images, weighed by the inverse of their inclusion probabilities (Horvitz and
-Thompson 1952; Sarndal, Swensson and Wretman, "Model Assisted Survey Sampling", 1992, section 7.6). Tasks that nobody
+Thompson 1952; Sarndal, Swensson and Wretman, "Model Assisted Survey Sampling", 1992). Tasks that nobody
 has answered yet, and labels that are disputed, are taken to be like the answered ones of their cell.
 
 Intervals: 95 %, from the Jeffreys posterior of each cell's share, Beta(fakes + 1/2, reals + 1/2), with Kish's effective

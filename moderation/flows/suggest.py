@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from moderation.domain.evidence import Kind, Rule, Scope
 from moderation.domain.policy import Thresholds
 from moderation.domain.verdict import Decision
-from moderation.evaluation.certify import Ceiling, Certificate, certify
+from moderation.evaluation.certify import Certificate, certify
 from moderation.evaluation.estimate import Estimated
+from moderation.evaluation.proof import Ceiling
 from moderation.flows.evidence import Archive, Coverage, Evidence
 
 

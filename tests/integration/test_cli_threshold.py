@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -162,6 +163,20 @@ def test_suggest_names_the_threshold_and_what_it_rests_on(filled: Store) -> None
     assert done.err == "See what it would change: modctl threshold preview --block-at 0.601\n"
     ok("threshold", "preview", "--block-at", 0.601)
     assert "0<x<1" in usage(modctl("threshold", "suggest", "--max-fpr", 1))
+
+
+def test_without_scipy_suggest_says_how_to_get_it_and_the_rest_works(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("moderation.evaluation", "moderation.flows"))]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("numpy", "scipy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = modctl("threshold", "suggest", "--max-fpr", 0.1)
+    assert (done.code, done.out) == (2, "")
+    assert "pip install 'antifake-moderation[train]'" in done.err
+    ok("estimate")
+    ok("threshold", "preview", "--block-at", 0.8)
 
 
 def test_suggest_is_blind_where_no_blocked_image_was_checked(filled: Store) -> None:

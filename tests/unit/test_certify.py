@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from moderation.evaluation.certify import GRID, Ceiling, Certificate, certify, fitting_test, passed
+from moderation.evaluation.certify import Certificate, certify, passed
+from moderation.evaluation.proof import GRID, Ceiling, fitting_test
 
 ALIKE = [Ceiling(math.inf, 1.0)]
 KINDS = [Ceiling(0.5, 50.0), Ceiling(0.9, 1.0), Ceiling(math.inf, 10.0)]

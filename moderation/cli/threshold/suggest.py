@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ def suggest(max_fpr: float, confidence: float, source: str | None, since: dateti
     """
     from moderation.domain.evidence import Scope
     from moderation.domain.policy import ANY_SOURCE
-    from moderation.flows.suggest import suggest as certify
     from moderation.storage.policies import for_sources
+
+    certify = _certifier()
 
     with parts() as wiring:
         policies = wiring.policies.current()
@@ -47,6 +49,16 @@ def suggest(max_fpr: float, confidence: float, source: str | None, since: dateti
     if found.certificate.threshold is None:
         say(_refusal(found))
         raise SystemExit(_MISSED)
+
+
+def _certifier() -> Callable[..., Suggestion]:
+    try:
+        from moderation.flows.suggest import suggest as certify
+    except ModuleNotFoundError as error:
+        from moderation.cli import no_training
+
+        raise no_training((error.name or "a package").partition(".")[0]) from None
+    return certify
 
 
 def _show(found: Suggestion) -> None:
