@@ -57,9 +57,12 @@ class Desk:
     gold_rate: float
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def next(self) -> ReviewTask | None:
-        """The next task, leased; now and then, unseen, one whose truth is known. None when nothing is left."""
-        task = self.tasks.next(self.reviewer, is_senior=self.is_senior, lease_s=self.lease_s)
+    def next(self, *, beside: ReviewTask | None = None) -> ReviewTask | None:
+        """The next task, leased; now and then, unseen, one whose truth is known. None when nothing is left.
+
+        `beside`: what the reviewer is still at; meant is the one after it, to be made ready.
+        """
+        task = self.tasks.next(self.reviewer, is_senior=self.is_senior, lease_s=self.lease_s, beside=beside)
         if task is None or task.reason is Reason.GOLD or not self._is_gold_due(task):
             return task
         for image_id in self.gold.unseen_by(self.reviewer, limit=3):
@@ -80,6 +83,10 @@ class Desk:
     def release(self, task: ReviewTask) -> None:
         """Gives the task back, to be offered to anybody, this reviewer too."""
         self.tasks.release(task, self.reviewer)
+
+    def leave(self) -> None:
+        """Gives back whatever this reviewer holds."""
+        self.tasks.release_all(self.reviewer)
 
     def answer(self, task: ReviewTask, said: Said) -> Answered:
         """Stores the answer, opens what follows from it, and shows verdict and label. Raises LeaseLost."""

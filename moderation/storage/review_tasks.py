@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 
-from sqlalchemy import ColumnElement, Select, String, and_, bindparam, exists, func, not_, or_, select, text, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy.orm import Session
 
-from moderation.domain.review import Act, Reason, ReviewTask, TaskId, TaskState
+from moderation.domain.review import Reason, ReviewTask, TaskId, TaskState
 from moderation.domain.submission import ImageId
 from moderation.errors import LeaseLost
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By
-from moderation.storage.tables import ReviewRow, UtcDateTime
+from moderation.storage.line import IS_FREE, ME, available, first, free, held
 from moderation.storage.tables import ReviewTaskRow as Row
-
-# Nobody judges an image twice for these, however long ago the first time was.
-_OTHER_EYES = (Reason.APPEAL, Reason.SECOND_LOOK)
-_ME, _NOW = bindparam("reviewer", type_=String), bindparam("now", type_=UtcDateTime)
-_IS_FREE = or_(Row.claimed_by.is_(None), Row.lease_until < _NOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +71,20 @@ class ReviewTasks:
             events.append(self._database, session, "appeal.opened", by, image_id=task.image_id, payload=payload)
             return True
 
-    def next(self, reviewer: str, *, is_senior: bool, lease_s: float) -> ReviewTask | None:
+    def next(
+        self, reviewer: str, *, is_senior: bool, lease_s: float, beside: ReviewTask | None = None
+    ) -> ReviewTask | None:
         """Leases the reviewer a task: one they hold already, else the first in line that they may have; None: none.
 
+        `beside` is not meant: what comes after it can be made ready while the reviewer is still at it.
         Passed over are tasks that others hold, that were escalated above this reviewer, that they skipped, and images
         that they judged already, where other eyes are wanted. Gold is not in the line.
         """
         with self._database.write() as session:
             now = self._database.now(session)
-            for query in (_held(is_senior), _free(is_senior)):
-                row = session.scalar(query, {"reviewer": reviewer, "now": now})
+            values = {"reviewer": reviewer, "now": now, "beside": beside.task_id if beside else 0}
+            for query in (held(is_senior), free(is_senior)):
+                row = session.scalar(query, values)
                 if row is not None:
                     return _lease(session, row, reviewer, now + timedelta(seconds=lease_s))
             return None
@@ -95,7 +93,7 @@ class ReviewTasks:
         """Leases the reviewer an open task of this image, the first that they may have; None if there is none."""
         with self._database.write() as session:
             now = self._database.now(session)
-            query = _first(is_senior, Row.image_id == image_id, or_(Row.claimed_by == _ME, _IS_FREE))
+            query = first(is_senior, Row.image_id == image_id, or_(Row.claimed_by == ME, IS_FREE))
             row = session.scalar(query, {"reviewer": reviewer, "now": now})
             return None if row is None else _lease(session, row, reviewer, now + timedelta(seconds=lease_s))
 
@@ -115,6 +113,20 @@ class ReviewTasks:
                 .where(holding(task, reviewer))
                 .values(claimed_by=None, lease_until=None, version=Row.version + 1)
             )
+
+    def release_all(self, reviewer: str) -> None:
+        """Gives back whatever this reviewer holds."""
+        with self._database.write() as session:
+            theirs = (Row.state == TaskState.OPEN, Row.claimed_by == reviewer)
+            session.execute(
+                update(Row).where(*theirs).values(claimed_by=None, lease_until=None, version=Row.version + 1)
+            )
+
+    def left(self, reviewer: str, *, is_senior: bool, limit: int) -> int:
+        """How many tasks this reviewer could have now, counted up to `limit`."""
+        query = select(func.count()).select_from(available(is_senior).limit(limit).subquery())
+        with self._database.read() as session:
+            return session.scalar(query, {"reviewer": reviewer, "now": self._database.now(session)}) or 0
 
     def get(self, task_id: TaskId) -> ReviewTask | None:
         """The task, or None."""
@@ -186,37 +198,6 @@ def domain(row: Row) -> ReviewTask:
         created_at=row.created_at,
         due_at=row.due_at,
     )
-
-
-@cache
-def _held(is_senior: bool) -> Select[Row]:
-    return _first(is_senior, Row.claimed_by == _ME)
-
-
-@cache
-def _free(is_senior: bool) -> Select[Row]:
-    return _first(is_senior, _IS_FREE, Row.reason != Reason.GOLD)
-
-
-def _first(is_senior: bool, *conditions: ColumnElement[bool]) -> Select[Row]:
-    """The first in line that fits and that `_ME` may have: open, not above them, not skipped by them, and not judged
-    by them where other eyes are wanted."""
-    undo, other = aliased(ReviewRow), aliased(Row)
-    skipped = exists().where(
-        ReviewRow.task_id == Row.task_id, ReviewRow.reviewer == _ME, ReviewRow.act.in_((Act.SKIP, Act.ESCALATE))
-    )
-    stands = and_(
-        ReviewRow.image_id == Row.image_id,
-        ReviewRow.reviewer == _ME,
-        ReviewRow.act == Act.ANSWER,
-        not_(exists().where(undo.undoes == ReviewRow.review_id)),
-    )
-    same_verdict = exists().where(other.task_id == ReviewRow.task_id, other.verdict_id == Row.verdict_id)
-    judged = exists().where(stands, or_(Row.reason.in_(_OTHER_EYES), same_verdict))
-    query = select(Row).where(Row.state == TaskState.OPEN, *conditions, not_(skipped), not_(judged))
-    if not is_senior:
-        query = query.where(Row.is_senior.is_(False))
-    return query.order_by(Row.due_at, Row.task_id).limit(1).with_for_update(skip_locked=True, of=Row)
 
 
 def _lease(session: Session, row: Row, reviewer: str, until: datetime) -> ReviewTask:
