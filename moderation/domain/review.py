@@ -150,6 +150,11 @@ class Said:
             raise ValueError(f"a note has at most {MAX_NOTE_CHARS} characters, this one has {len(self.note)}")
 
 
+def shown_reason(reason: Reason) -> str:
+    """The reason as a reviewer is told: it must give away neither what the machine decided nor what is gold."""
+    return reason.value if reason in (Reason.APPEAL, Reason.SECOND_LOOK) else "routine check"
+
+
 def check_reviewer(raw: str) -> str:
     """`raw` as a reviewer's name. Raises ValueError."""
     if not raw.strip() or len(raw) > MAX_NAME_CHARS or not raw.isprintable():

@@ -66,7 +66,7 @@ class Desk:
         if task is None or task.reason is Reason.GOLD or not self._is_gold_due(task):
             return task
         for image_id in self.gold.unseen_by(self.reviewer, limit=3):
-            gold = self.gold.hand_out(image_id, self.reviewer, due_at=task.due_at, lease_s=self.lease_s)
+            gold = self.gold.hand_out(image_id, self.reviewer, like=task, lease_s=self.lease_s)
             if gold is not None:
                 self.tasks.release(task, self.reviewer)
                 return gold
@@ -107,12 +107,14 @@ class Desk:
         """Hands the task to the seniors. Raises LeaseLost."""
         self.reviews.escalate(task, self.reviewer, reason)
 
-    def undo(self, *, review_id: ReviewId | None = None, since: datetime | None = None) -> ReviewTask | None:
+    def undo(
+        self, *, review_id: ReviewId | None = None, since: datetime | None = None, reason: str = ""
+    ) -> ReviewTask | None:
         """Takes back the newest answer (since `since`), or the one named; the task is on the desk again.
 
         Raises NothingToUndo.
         """
-        return self.reviews.undo(self.reviewer, review_id=review_id, since=since, lease_s=self.lease_s)
+        return self.reviews.undo(self.reviewer, review_id=review_id, since=since, lease_s=self.lease_s, reason=reason)
 
     def _is_gold_due(self, task: ReviewTask) -> bool:
         return is_drawn(f"gold:{self.reviewer}:{task.task_id}", self.gold_rate)

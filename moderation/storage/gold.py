@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import delete, exists, select, update
 
-from moderation.domain.review import Act, Answer, Reason, ReviewTask
+from moderation.domain.review import Act, Answer, Reason, ReviewTask, TaskState
 from moderation.domain.submission import ImageId
 from moderation.storage import events
 from moderation.storage.database import Database
@@ -44,6 +44,24 @@ class Gold:
             events.append(self._database, session, "gold.add", by, payload={"images": len(truths), "new": new})
             return new
 
+    def remove(self, image_ids: Sequence[ImageId], *, by: By) -> int:
+        """Takes these off the gold; what was said of them stays. Returns how many were on it."""
+        open_gold = (ReviewTaskRow.reason == Reason.GOLD, ReviewTaskRow.state == TaskState.OPEN)
+        ended = {"state": TaskState.DONE, "claimed_by": None, "lease_until": None, "version": ReviewTaskRow.version + 1}
+        removed = 0
+        with self._database.write() as session:
+            for part in chunks(image_ids, _ROWS):
+                found = session.execute(delete(GoldRow).where(GoldRow.image_id.in_(part)))
+                removed += found.rowcount  # type: ignore[attr-defined]  # a DELETE's result has one
+                session.execute(
+                    update(ReviewTaskRow)
+                    .where(ReviewTaskRow.image_id.in_(part), *open_gold)
+                    .values(**ended, closed_at=self._database.now(session))
+                )
+            if removed:
+                events.append(self._database, session, "gold.remove", by, payload={"images": removed})
+        return removed
+
     def truths(self) -> dict[ImageId, Answer]:
         """Every gold image with its truth."""
         with self._database.read() as session:
@@ -60,9 +78,12 @@ class Gold:
         with self._database.read() as session:
             return [ImageId(image_id) for image_id in session.scalars(query)]
 
-    def hand_out(self, image_id: ImageId, reviewer: str, *, due_at: datetime, lease_s: float) -> ReviewTask | None:
-        """A gold task for this reviewer, leased; None where another reviewer is at this image right now."""
-        task = NewTask(image_id, Reason.GOLD, SOURCE, 1.0, 0, None, None, due_at)
+    def hand_out(self, image_id: ImageId, reviewer: str, *, like: ReviewTask, lease_s: float) -> ReviewTask | None:
+        """A gold task for this reviewer, leased; None where another reviewer is at this image right now.
+
+        Source, priority and age are those of `like`, the task in whose place it comes: it must not stand out.
+        """
+        task = NewTask(image_id, Reason.GOLD, like.source, 1.0, like.priority, None, None, like.due_at)
         with self._database.write() as session:
             now = self._database.now(session)
             open_tasks(self._database, session, [task], now)
@@ -74,6 +95,8 @@ class Gold:
                 return None
             row.claimed_by, row.version = reviewer, row.version + 1
             row.lease_until = now + timedelta(seconds=lease_s)
+            row.source, row.priority = like.source, like.priority
+            row.created_at, row.due_at = like.created_at, like.due_at
             session.flush()
             return domain(row)
 
