@@ -139,3 +139,12 @@ class NothingToUndo(ModerationError):
     def __init__(self, reviewer: str, problem: str) -> None:
         self.reviewer = reviewer
         super().__init__(f"{reviewer}: {problem}")
+
+
+class NoTask(ModerationError):
+    """There is no review task of this image that this reviewer could take."""
+
+    def __init__(self, image_id: str, problem: str) -> None:
+        self.image_id = image_id
+        self.problem = problem
+        super().__init__(f"{image_id}: {problem}")

@@ -19,14 +19,19 @@ from moderation.errors import ConfigurationError, ModerationError
 
 # name: one line of help. The command is `command` in the module of that name.
 COMMANDS = {
+    "appeal": "Put an image before a reviewer who has not judged it.",
     "audit": "The audit trail: who changed what and why, and whether it is whole.",
     "db": "The database: create or upgrade its tables, check them.",
     "demo": "Show the whole main job on the sample pictures.",
     "doctor": "Check settings, services, backbone and prompt; say what to do.",
     "estimate": "How good the current thresholds are, from what people said.",
     "eval": "How good prompts are on labelled pictures: figures, robustness, report.",
+    "gold": "Images whose truth is known, mixed in unseen to measure reviewers.",
     "prompt": "The tuned pseudo-words: list, show, calibrate, import, export.",
     "queue": "The queue: what waits, and ring for what was left behind.",
+    "review": "Look at pictures and say what they are: the reviewers' screen, and scripts.",
+    "reviewer": "The people who review: add, list, remove.",
+    "reviewers": "How the reviewers do: pace, accuracy on gold, agreement.",
     "scan": "Score pictures here and now, without queue or database.",
     "status": "Where the submitted images stand, and what failed.",
     "submit": "Ask for verdicts on images.",
