@@ -88,15 +88,17 @@ def kappa(pairs: Collection[tuple[Hashable, Hashable]]) -> float | None:
 
 
 def wilson(right: int, total: int, confidence: float = 0.95) -> Share:
-    """The share with Wilson's score interval, which holds for small numbers too (Wilson 1927; Brown, Cai, DasGupta
-    2001). Of nothing it is 0 to 1."""
-    if not total:
-        return Share(0, 0, 0.0, 1.0)
+    """The share with its interval. Of nothing it is 0 to 1."""
+    return Share(right, total, *wilson_interval(right / total, total, confidence)) if total else Share(0, 0, 0.0, 1.0)
+
+
+def wilson_interval(share: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share in so many trials, which holds for small numbers too (Wilson 1927; Brown, Cai,
+    DasGupta 2001). `trials` need not be whole: weighted ones count for fewer."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = right / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return Share(right, total, max(0.0, middle - half), min(1.0, middle + half))
+    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def per_minute(times: Sequence[datetime]) -> float | None:
