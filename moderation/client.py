@@ -11,8 +11,10 @@ from typing import Any, Self
 from moderation.domain.submission import Receipt, State, check_image_id
 from moderation.domain.verdict import Decision, Verdict
 from moderation.errors import ImageFailed, NotYetScored, UnknownImage
+from moderation.flows.appeal import appeal
 from moderation.flows.submit import submit
 from moderation.settings import load_settings
+from moderation.storage.events import By
 from moderation.wiring import Wiring
 
 # `wait` looks often at first, since most verdicts come within a second, and then less so.
@@ -92,6 +94,20 @@ class Moderation:
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, _SLOWEST_LOOK_S)
         return verdict
+
+    def appeal(self, image_id: str, reason: str, *, actor: str = "platform") -> bool:
+        """Asks for other eyes on an image that has a verdict; True when the appeal was opened, False: one is open.
+
+        `reason` is shown to the reviewer and kept in the audit trail, with `actor`. Raises UnknownImage, NotYetScored,
+        and ValueError for an empty reason.
+        """
+        return appeal(
+            image_id,
+            by=By(actor, reason),
+            submissions=self._wiring.submissions,
+            verdicts=self._wiring.verdicts,
+            tasks=self._wiring.review_tasks,
+        )
 
     def close(self) -> None:
         """Closes the connections."""

@@ -122,3 +122,29 @@ class PromptMismatch(ConfigurationError):
     def __init__(self, problem: str) -> None:
         hint = "use one that was tuned on it (modctl prompt import FILE --activate), or correct MODERATION_BACKBONE"
         super().__init__("prompt", problem, hint=hint)
+
+
+class LeaseLost(ModerationError):
+    """The task is no longer this reviewer's: the lease ran out and somebody else took it, or it was answered."""
+
+    def __init__(self, task_id: int, image_id: str) -> None:
+        self.task_id = task_id
+        self.image_id = image_id
+        super().__init__(f"{image_id}: this task is no longer yours, so nothing was stored; take the next one")
+
+
+class NothingToUndo(ModerationError):
+    """There is no answer of this reviewer that could be taken back."""
+
+    def __init__(self, reviewer: str, problem: str) -> None:
+        self.reviewer = reviewer
+        super().__init__(f"{reviewer}: {problem}")
+
+
+class NoTask(ModerationError):
+    """There is no review task of this image that this reviewer could take."""
+
+    def __init__(self, image_id: str, problem: str) -> None:
+        self.image_id = image_id
+        self.problem = problem
+        super().__init__(f"{image_id}: {problem}")

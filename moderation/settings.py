@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     retry_base_s: float = Field(2.0, ge=0, le=3600, description="wait before the second try; doubles with each")
     max_image_bytes: int = Field(40_000_000, ge=1, description="larger files are refused unread")
     max_image_pixels: int = Field(100_000_000, ge=1, description="larger pictures are refused undecoded")
+    review_lease_s: float = Field(600.0, ge=5, le=86400, description="how long a reviewer holds a task; renewed by use")
+    second_look_rate: float = Field(0.1, ge=0, le=1, description="share of answers that a second reviewer checks blind")
+    gold_rate: float = Field(0.05, ge=0, le=1, description="share of a reviewer's tasks whose truth is known")
     log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = Field(
         "INFO", description="DEBUG to ERROR"
     )

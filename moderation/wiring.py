@@ -15,8 +15,15 @@ from moderation.settings import Settings
 from moderation.storage import schema
 from moderation.storage.claims import Claims
 from moderation.storage.database import Database
+from moderation.storage.drawn import Drawn
+from moderation.storage.events import Events
+from moderation.storage.gold import Gold
 from moderation.storage.policies import Policies
 from moderation.storage.prompts import Prompts
+from moderation.storage.replay import Replay
+from moderation.storage.review_tasks import ReviewTasks
+from moderation.storage.reviewers import Reviewers
+from moderation.storage.reviews import Reviews
 from moderation.storage.submissions import Submissions
 from moderation.storage.verdicts import Verdicts
 
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from moderation.detector import Backbone
     from moderation.domain.submission import ImageId
     from moderation.flows.active import ActivePrompt
+    from moderation.flows.evidence import Archive
+    from moderation.flows.review import Desk
     from moderation.flows.scan import Scanner
     from moderation.flows.see import Picture
     from moderation.images import ImageSource
@@ -85,6 +94,50 @@ class Wiring:
     @part
     def prompts(self) -> Prompts:
         return Prompts(self.database)
+
+    @part
+    def review_tasks(self) -> ReviewTasks:
+        return ReviewTasks(self.database)
+
+    @part
+    def reviews(self) -> Reviews:
+        return Reviews(self.database)
+
+    @part
+    def reviewers(self) -> Reviewers:
+        return Reviewers(self.database)
+
+    @part
+    def gold(self) -> Gold:
+        return Gold(self.database)
+
+    @part
+    def events(self) -> Events:
+        return Events(self.database)
+
+    @part
+    def archive(self) -> Archive:
+        """What the labels say about all images."""
+        from moderation.flows.evidence import Archive
+
+        return Archive(Replay(self.database), Drawn(self.database), self.reviewers)
+
+    def desk(self, reviewer: str, *, is_senior: bool) -> Desk:
+        """Where this reviewer works."""
+        from moderation.flows.review import Desk
+
+        return Desk(
+            reviewer=reviewer,
+            is_senior=is_senior,
+            tasks=self.review_tasks,
+            reviews=self.reviews,
+            reviewers=self.reviewers,
+            gold=self.gold,
+            verdicts=self.verdicts,
+            lease_s=self.settings.review_lease_s,
+            second_look_rate=self.settings.second_look_rate,
+            gold_rate=self.settings.gold_rate,
+        )
 
     @part
     def celery(self) -> Celery:

@@ -19,13 +19,21 @@ from moderation.errors import ConfigurationError, ModerationError
 
 # name: one line of help. The command is `command` in the module of that name.
 COMMANDS = {
+    "appeal": "Put an image before a reviewer who has not judged it.",
+    "audit": "The audit trail: who changed what and why, and whether it is whole.",
     "db": "The database: create or upgrade its tables, check them.",
     "demo": "Show the whole main job on the sample pictures.",
     "doctor": "Check settings, services, backbone and prompt; say what to do.",
+    "estimate": "How good the current thresholds are, from what people said.",
     "eval": "How good prompts are on labelled pictures: figures, robustness, report.",
+    "gold": "Images whose truth is known, mixed in unseen to measure reviewers.",
     "prompt": "The tuned pseudo-words: list, show, calibrate, import, export.",
     "queue": "The queue: what waits, and ring for what was left behind.",
+    "review": "Look at pictures and say what they are: the reviewers' screen, and scripts.",
+    "reviewer": "The people who review: add, list, remove.",
+    "reviewers": "How the reviewers do: pace, accuracy on gold, agreement.",
     "scan": "Score pictures here and now, without queue or database.",
+    "serve": "Serve the review page for a team.",
     "status": "Where the submitted images stand, and what failed.",
     "submit": "Ask for verdicts on images.",
     "tune": "Tune a pseudo-word on labelled pictures.",
@@ -37,9 +45,11 @@ COMMANDS = {
 
 INSTALL_SCORING = "pip install 'antifake-moderation[worker]'"
 INSTALL_TRAINING = "pip install 'antifake-moderation[train]'"
+INSTALL_WEB = "pip install 'antifake-moderation[web]'"
 # What the extras bring; the rest of modctl works without them.
 _SCORING = frozenset({"numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"})
-_TRAINING = frozenset({"jinja2", "matplotlib", "peft", "pyarrow", "scipy", "sklearn"})
+_TRAINING = frozenset({"matplotlib", "peft", "pyarrow", "scipy", "sklearn"})
+_WEB = frozenset({"fastapi", "jinja2", "markupsafe", "starlette", "uvicorn"})
 
 
 class Lazy(click.Group):
@@ -82,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         package = (error.name or "").partition(".")[0]
         if package in _SCORING:
             _fail(no_scoring(package))
+        if package in _WEB:
+            _fail(no_web(package))
         if package not in _TRAINING:
             raise
         _fail(no_training(package))
@@ -101,6 +113,13 @@ def no_training(package: str) -> ConfigurationError:
         "installation",
         f"{package} is missing, so this machine can't tune or measure",
         hint=f"install it: {INSTALL_TRAINING}",
+    )
+
+
+def no_web(package: str) -> ConfigurationError:
+    """The error where a command serves pages and the packages for it are not installed."""
+    return ConfigurationError(
+        "installation", f"{package} is missing, so this machine can't serve pages", hint=f"install it: {INSTALL_WEB}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ import click
 from moderation.cli.shared import console, print_facts
 from moderation.domain.verdict import Decision, Verdict
 from moderation.evaluation.metrics import accuracy, auc
+from moderation.miniature import SAMPLES_DIR
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -73,7 +75,9 @@ def show(run: DemoRun) -> None:
     click.echo(
         "What to try next:\n"
         f"  export MODERATION_DATABASE_URL={run.database}\n"
+        f"  export MODERATION_IMAGES={shlex.quote(str(SAMPLES_DIR))}\n"
         "  modctl verdicts --decision REVIEW       what a person should look at\n"
+        "  modctl review                           look at them yourself\n"
         "  modctl threshold show                   from which probability on\n"
         "  modctl status                           where the submitted images stand\n"
         "  modctl scan YOUR_PICTURES/              score files here and now"

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from moderation.detector import SoftPrompt
+    from moderation.storage.events import By
     from moderation.wiring import Wiring
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line for lists.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+actor_option = click.option("--actor", default="", help="Who acts, for the record; else MODERATION_ACTOR or the login.")
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 GAP = 2  # between the columns of a table
@@ -55,9 +57,14 @@ def print_json(item: Any) -> None:
 
 
 def as_json_line(item: Any) -> str:
-    """A dataclass or a plain value as JSON on one line; times in ISO 8601."""
-    plain = asdict(item) if is_dataclass(item) and not isinstance(item, type) else item
-    return json.dumps(plain, default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value))
+    """Dataclasses and plain values, one in the other, as JSON on one line; times in ISO 8601."""
+    return json.dumps(item, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -119,6 +126,13 @@ def confirm(question: str, *, yes: bool) -> None:
 def actor(configured: str) -> str:
     """Who acts, for the record: the setting, else the login name."""
     return configured or getpass.getuser()
+
+
+def by_whom(wiring: Wiring, given: str, reason: str) -> By:
+    """Who acts and why, for the audit trail: --actor, else the setting, else the login name."""
+    from moderation.storage.events import By
+
+    return By(actor(given.strip() or wiring.settings.actor), reason)
 
 
 def local_time(moment: datetime | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from moderation.domain.image import ImageFacts
+from moderation.domain.sampling import Drawn
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
 from moderation.errors import RejectReason
@@ -20,6 +21,7 @@ class ClaimedImage:
     round: int
     attempts: int
     submitted_at: datetime
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Scored:
     decision: Decision
     policy_id: int
     latency_ms: float
+    drawn: Drawn | None = None  # whether, and why, a person is to look
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from moderation.domain.claim import Claim, Outcome, Postponed, Rejected, Scored
 from moderation.domain.policy import decide
+from moderation.domain.sampling import draw
 from moderation.domain.submission import ImageId
 from moderation.errors import ConfigurationError, ImageRejected, ServiceDown
 from moderation.flows.batch import BatchReport, log_batch
@@ -110,6 +111,7 @@ class Scanner:
                 outcomes.append(Rejected(image, result.reason, result.detail))
                 continue
             policy = policies[image.source]
+            decision = decide(result.probability, policy.thresholds)
             waited_s = (claim.claimed_at - image.submitted_at).total_seconds()
             outcomes.append(
                 Scored(
@@ -117,9 +119,10 @@ class Scanner:
                     facts=picture.facts,
                     margin=result.margin,
                     probability=result.probability,
-                    decision=decide(result.probability, policy.thresholds),
+                    decision=decision,
                     policy_id=policy.policy_id,
                     latency_ms=(waited_s + elapsed_s) * 1000,
+                    drawn=draw(image.image_id, decision, result.probability, policy),
                 )
             )
         return outcomes

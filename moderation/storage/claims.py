@@ -165,7 +165,7 @@ class Claims:
                 enqueued_at=None,
                 detail="",  # of the try before; what this one says must not be mixed with it
             )
-            .returning(Row.image_id, Row.source, Row.round, Row.attempts, Row.submitted_at)
+            .returning(Row.image_id, Row.source, Row.round, Row.attempts, Row.submitted_at, Row.priority)
         )
         rows = session.execute(statement, execution_options={"synchronize_session": False})
         images = tuple(ClaimedImage(ImageId(row[0]), *row[1:]) for row in rows)

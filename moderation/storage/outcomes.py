@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import Table, Update, bindparam
+from sqlalchemy import Table, Update, bindparam, select
 from sqlalchemy.orm import Session
 
 from moderation.domain.claim import Outcome, Postponed, Rejected, Scored, ScoredBy
+from moderation.domain.order import due_at
 from moderation.domain.submission import State
 from moderation.storage.database import Database
+from moderation.storage.review_tasks import NewTask, open_tasks
 from moderation.storage.tables import ImageRow, SubmissionRow, VerdictRow
 
 
@@ -51,6 +53,32 @@ def _write_scores(database: Database, session: Session, scored: Sequence[Scored]
         verdicts.on_conflict_do_nothing(index_elements=["image_id", "prompt_id", "shadow", "round"]),
         [_verdict(outcome, by, now) for outcome in scored],
     )
+    drawn = [outcome for outcome in scored if outcome.drawn is not None]
+    if drawn:
+        open_tasks(database, session, _tasks(session, drawn, by, now), now)
+
+
+def _tasks(session: Session, drawn: Sequence[Scored], by: ScoredBy, now: datetime) -> list[NewTask]:
+    ids = [outcome.image.image_id for outcome in drawn]
+    query = select(VerdictRow.image_id, VerdictRow.round, VerdictRow.verdict_id)
+    query = query.where(
+        VerdictRow.image_id.in_(ids), VerdictRow.prompt_id == by.prompt_id, VerdictRow.shadow.is_(False)
+    )
+    verdicts = {(image_id, number): verdict_id for image_id, number, verdict_id in session.execute(query)}
+    return [
+        NewTask(
+            image_id=outcome.image.image_id,
+            reason=outcome.drawn.reason,
+            source=outcome.image.source,
+            inclusion_probability=outcome.drawn.inclusion_probability,
+            priority=outcome.image.priority,
+            probability=outcome.probability,
+            verdict_id=verdicts[outcome.image.image_id, outcome.image.round],
+            due_at=due_at(now, outcome.drawn.uncertainty, outcome.image.priority),
+        )
+        for outcome in drawn
+        if outcome.drawn is not None
+    ]
 
 
 def _end_statement() -> Update:

@@ -10,7 +10,9 @@ from sqlalchemy import select, update
 
 from moderation.domain.prompt import PromptId, PromptRecord, PromptState, prompt_id_of
 from moderation.errors import ConfigurationError
+from moderation.storage import events
 from moderation.storage.database import Database
+from moderation.storage.events import SYSTEM, By
 from moderation.storage.tables import PromptRow as Row
 
 
@@ -30,8 +32,9 @@ class Prompts:
         question: str,
         metrics: Mapping[str, Any],
         parent: PromptId | None = None,
+        by: By = SYSTEM,
     ) -> PromptRecord:
-        """Adds the artefact as a candidate; the same bytes twice are one prompt."""
+        """Adds the artefact as a candidate, with its event; the same bytes twice are one prompt."""
         sha256 = hashlib.sha256(blob).hexdigest()
         prompt_id = prompt_id_of(sha256)
         with self._database.write() as session:
@@ -49,10 +52,13 @@ class Prompts:
                 "created_at": self._database.now(session),
                 "activated_at": None,
             }
-            session.execute(self._database.insert(Row).values(row).on_conflict_do_nothing(index_elements=["prompt_id"]))
+            insert = self._database.insert(Row).values(row).on_conflict_do_nothing(index_elements=["prompt_id"])
+            if session.scalar(insert.returning(Row.prompt_id)):
+                payload = {"prompt": prompt_id, "name": name, "sha256": sha256, "backbone": backbone, "parent": parent}
+                events.append(self._database, session, "prompt.register", by, payload=payload)
             return _domain(session.get_one(Row, prompt_id))
 
-    def activate(self, prompt_id: PromptId, *, only_first: bool = False) -> bool:
+    def activate(self, prompt_id: PromptId, *, only_first: bool = False, by: By = SYSTEM) -> bool:
         """Makes this the active prompt of its backbone; the one before retires. Returns whether it did.
 
         With `only_first` it does nothing where another is active already.
@@ -72,6 +78,8 @@ class Prompts:
                 session.execute(update(Row).where(Row.prompt_id == before.prompt_id).values(state=PromptState.RETIRED))
             activated = {"state": PromptState.ACTIVE, "activated_at": self._database.now(session)}
             session.execute(update(Row).where(Row.prompt_id == prompt_id).values(activated))
+            payload = {"prompt": prompt_id, "backbone": backbone, "before": before.prompt_id if before else None}
+            events.append(self._database, session, "prompt.activate", by, payload=payload)
             return True
 
     def list(self) -> list[PromptRecord]:

@@ -51,7 +51,7 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Base(DeclarativeBase):
-    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, float: Double}
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON, float: Double}
 
 
 class SubmissionRow(Base):
@@ -183,3 +183,120 @@ class VerdictRow(Base):
         Index("ix_verdict_created", "created_at"),
         Index("ix_verdict_decision", "decision", "created_at"),
     )
+
+
+class ReviewTaskRow(Base):
+    """An image that a person is to look at. Free: open and not held under a lease.
+
+    `image_id` is no foreign key: gold images need never have been submitted. `version` rises with every claim and end.
+    """
+
+    __tablename__ = "review_task"
+
+    task_id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), index=True)
+    reason: Mapped[str] = mapped_column(String(16))
+    source: Mapped[str] = mapped_column(String(200))
+    inclusion_probability: Mapped[float]
+    priority: Mapped[int]
+    probability: Mapped[float | None]
+    verdict_id: Mapped[int | None] = mapped_column(ForeignKey("verdict.verdict_id"))
+    is_senior: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(8))
+    claimed_by: Mapped[str | None] = mapped_column(String(80))
+    lease_until: Mapped[datetime | None]
+    version: Mapped[int]
+    detail: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "uq_review_task_open",
+            "image_id",
+            "reason",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        Index(
+            "ix_review_task_due",
+            "due_at",
+            "task_id",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+    )
+
+
+class ReviewRow(Base):
+    """What one person did with a task: an answer, a skip, an escalation or an undo. Append-only."""
+
+    __tablename__ = "review"
+
+    review_id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("review_task.task_id"), index=True)
+    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), index=True)
+    reviewer: Mapped[str] = mapped_column(String(80))
+    act: Mapped[str] = mapped_column(String(8))
+    answer: Mapped[str | None] = mapped_column(String(8))
+    evidence: Mapped[list[str]]
+    note: Mapped[str] = mapped_column(Text)
+    seconds: Mapped[float | None]
+    undoes: Mapped[int | None] = mapped_column(ForeignKey("review.review_id"))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_review_reviewer", "reviewer", "created_at"),)
+
+
+class ReviewerRow(Base):
+    """A person who reviews. Of the token only its hash is kept; null: none was made, or it was taken back."""
+
+    __tablename__ = "reviewer"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    is_trusted: Mapped[bool]
+    is_active: Mapped[bool]
+    token_sha256: Mapped[str | None] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+
+
+class GoldRow(Base):
+    """An image whose truth is known, mixed in unseen to measure reviewers."""
+
+    __tablename__ = "gold"
+
+    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), primary_key=True)
+    truth: Mapped[str] = mapped_column(String(8))
+    note: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class EventRow(Base):
+    """One link of the audit trail. Append-only; `seq` has no gaps."""
+
+    __tablename__ = "event"
+
+    seq: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(40))
+    actor: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), index=True)
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    prev_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_event_kind", "kind", "seq"),)
+
+
+class EventHeadRow(Base):
+    """Where the chain of events ends: one row, updated with each event, and locked by whoever appends."""
+
+    __tablename__ = "event_head"
+
+    name: Mapped[str] = mapped_column(String(8), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))

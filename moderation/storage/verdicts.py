@@ -31,6 +31,13 @@ class Verdicts:
                 found.update({ImageId(row.image_id): _domain(row) for row in session.scalars(query)})
         return found
 
+    def latest_with_id(self, image_id: ImageId) -> tuple[int, Verdict] | None:
+        """The image's newest verdict with its row's number."""
+        query = select(Row).where(Row.image_id == image_id, Row.shadow.is_(False)).order_by(Row.verdict_id.desc())
+        with self._database.read() as session:
+            row = session.scalar(query.limit(1))
+            return (row.verdict_id, _domain(row)) if row else None
+
     def list(
         self,
         *,

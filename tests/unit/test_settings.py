@@ -28,6 +28,9 @@ WRONG = {
     "retry_base_s": ("-1", "greater than or equal to 0"),
     "max_image_bytes": ("0", "greater than or equal to 1"),
     "max_image_pixels": ("1e400", ""),
+    "review_lease_s": ("1", "greater than or equal to 5"),
+    "second_look_rate": ("1.5", "less than or equal to 1"),
+    "gold_rate": ("-1", "greater than or equal to 0"),
     "log_level": ("LOUD", "use DEBUG, INFO, WARNING, ERROR"),
     "log_format": ("xml", "use text, json"),
 }
