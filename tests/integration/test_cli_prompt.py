@@ -135,7 +135,9 @@ def test_show_says_what_a_prompt_holds(installed: None, tmp_path: Path) -> None:
     assert facts["pseudo-word"] == "1 token in the Q-Former, 1 token in the language model"
     assert facts["position"] == "postfix"
     assert facts["calibration"].startswith("platt ")
-    assert (facts["native crops"], facts["pixel expert"]) == ("none", "none")
+    assert facts["native crops"] == "none"
+    assert facts["pixel expert"].startswith("residual-1, 16145 numbers, weight ")
+    assert facts["pixel expert"].endswith(", on 1 crop")
     assert facts["parent"] == "none registered; made from: not said"
 
     prompt = SoftPrompt.load(PROMPT_FILE)
