@@ -39,19 +39,20 @@ def render(results: Results) -> str:
 def _head(results: Results) -> str:
     seconds = results["seconds"]
     stages = ", ".join(f"{name} {value} s" for name, value in seconds.items())
+    minutes, cpu = sum(seconds.values()) / 60, results["cpu_seconds"] / 60
     return f"""
 ## Measured on the miniature
 
 By `{results["command"]}` (`make method`) on {results["machine"]},
-in {sum(seconds.values()) / 60:.0f} minutes ({stages}) and {results["cpu_seconds"] / 60:.0f} minutes of CPU time. Seed 42 unless
-named; `data/` and `prompts/` lie below `build/method`, and the pictures are made by `python -m moderation.miniature.datasets`.
+in {minutes:.0f} minutes ({stages}) and {cpu:.0f} minutes of CPU time. Seed 42 unless named; `data/` and `prompts/` lie below
+`build/method`, and the pictures are made by `python -m moderation.miniature.datasets`.
 
 Tuned on photographs and decoder families of the `train` split, chosen and calibrated on those of `val`, measured on
 those of `test`: none of the three shares a photograph or a family with another
-([data card](../moderation/miniature/DATA_CARD.md)). Columns: share of real and of fake pictures right at P(fake) = 0.5, AUC
-over all test pictures, mean and worst AUC of the test families, share of fakes found at 5 % false positives, calibration
-error; in brackets 95 % bootstrap intervals over source crops. The test photographs are three: intervals say how a figure
-moves among their crops, not among all pictures."""
+([data card](../moderation/miniature/DATA_CARD.md)). Columns: share of real and of fake pictures right at P(fake) = 0.5,
+AUC over all test pictures, mean and worst AUC of the test families, share of fakes found at 5 % false positives,
+calibration error; in brackets 95 % bootstrap intervals over source crops. The test photographs are three: intervals say
+how a figure moves among their crops, not among all pictures."""
 
 
 def _section(comparison: Comparison, results: Results) -> str:
