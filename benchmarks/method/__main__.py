@@ -11,13 +11,14 @@ import argparse
 import json
 import os
 import platform
+import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.method import page, runner
-from benchmarks.method.study import runs
+from benchmarks.method.study import comparisons, runs
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
@@ -42,27 +43,51 @@ def main() -> int:
 
 def study(work: Path, *, smoke: bool = False) -> dict[str, Any]:
     """Runs all of it; returns what is kept."""
-    seconds: dict[str, int] = {}
-    began = time.monotonic()
+    clock = Clock(work / "seconds.json")
     manifests = runner.make_data(work, smoke=smoke)
-    seconds["data"] = _say("pictures", began)
+    clock.end_stage("data")
     tuned = runner.tune_all(work, manifests, runs(smoke=smoke))
-    seconds["tuning"] = _say("tuning", began) - seconds["data"]
+    clock.end_stage("tuning")
     evaluations = runner.evaluate_all(work, manifests, tuned)
-    seconds["evaluation"] = _say("evaluation", began) - seconds["data"] - seconds["tuning"]
+    clock.end_stage("evaluation")
+    kept = [each for each in comparisons(tuned) if each.name in evaluations]
     return {
         "command": "python -m benchmarks.method",
         "machine": _machine(),
-        "seconds": seconds,
+        "seconds": clock.seconds,
+        "cpu_seconds": clock.cpu_seconds,
         "runs": tuned,
-        "comparisons": {name: page.kept(found) for name, found in evaluations.items()},
+        "comparisons": {
+            each.name: {"command": runner.command_of(each), **page.kept(evaluations[each.name])} for each in kept
+        },
+        "calibration": runner.calibration(work, [name for name in ("prompt", "expert") if name in tuned]),
     }
 
 
-def _say(what: str, began: float) -> int:
-    passed = round(time.monotonic() - began)
-    sys.stderr.write(f"{passed:6d} s  {what} done\n")
-    return passed
+class Clock:
+    """How long each stage took, those of earlier runs on the same folder included."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self.seconds: dict[str, int] = known.get("seconds", {})
+        self.cpu_seconds: int = known.get("cpu_seconds", 0)
+        self._began, self._cpu = time.monotonic(), _cpu_seconds()
+
+    def end_stage(self, name: str) -> None:
+        """Adds the time since the last stage's end."""
+        now, cpu = time.monotonic(), _cpu_seconds()
+        self.seconds[name] = self.seconds.get(name, 0) + round(now - self._began)
+        self.cpu_seconds += round(cpu - self._cpu)
+        self._began, self._cpu = now, cpu
+        self._file.write_text(json.dumps({"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}), encoding="utf-8")
+        sys.stderr.write(f"{self.seconds[name]:6d} s  {name} done\n")
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _machine() -> str:

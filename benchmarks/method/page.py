@@ -32,45 +32,88 @@ def kept(evaluation: Results) -> dict[str, Any]:
 def render(results: Results) -> str:
     """The Markdown between the marks."""
     sections = [_section(each, results) for each in COMPARISONS if each.name in results["comparisons"]]
-    return "\n".join([_head(results), *sections, _shortcuts(results), _commands(results)])
+    parts = [_head(results), _bars(results), *sections, _calibration(results), _shortcuts(results), _commands(results)]
+    return "\n".join(parts)
 
 
 def _head(results: Results) -> str:
     seconds = results["seconds"]
     stages = ", ".join(f"{name} {value} s" for name, value in seconds.items())
+    minutes, cpu = sum(seconds.values()) / 60, results["cpu_seconds"] / 60
     return f"""
 ## Measured on the miniature
 
 By `{results["command"]}` (`make method`) on {results["machine"]},
-in {sum(seconds.values()) / 60:.0f} minutes ({stages}), tuning seed 42 unless named. Tuned on photographs and decoder
-families of the `train` split, chosen and calibrated on those of `val`, measured on those of `test`: none of the three
-shares a photograph or a family with another ([data card](../moderation/miniature/DATA_CARD.md)). Columns: share of
-real and of fake pictures right at P(fake) = 0.5, AUC over all test pictures with its 95 % bootstrap interval over
-source crops, mean and worst AUC of the test families, share of fakes found at 5 % false positives, calibration error.
-The test photographs are three: intervals say how a figure moves among their crops, not among all pictures."""
+in {minutes:.0f} minutes ({stages}) and {cpu:.0f} minutes of CPU time. Seed 42 unless named; `data/` and `prompts/` lie below
+`build/method`, and the pictures are made by `python -m moderation.miniature.datasets`.
+
+Tuned on photographs and decoder families of the `train` split, chosen and calibrated on those of `val`, measured on
+those of `test`: none of the three shares a photograph or a family with another
+([data card](../moderation/miniature/DATA_CARD.md)). Columns: share of real and of fake pictures right at P(fake) = 0.5,
+AUC over all test pictures, mean and worst AUC of the test families, share of fakes found at 5 % false positives,
+calibration error; in brackets 95 % bootstrap intervals over source crops. The test photographs are three: intervals say
+how a figure moves among their crops, not among all pictures."""
 
 
 def _section(comparison: Comparison, results: Results) -> str:
     found = results["comparisons"][comparison.name]
     table = _robustness(found) if comparison.is_robustness else _table(found, results)
-    note = f"\n{comparison.note}\n" if comparison.note else ""
-    return f"\n### {comparison.title}\n\n{table}\n{note}"
+    notes = [comparison.note] if comparison.note else []
+    if comparison.paper:
+        notes.append(f"*The paper's own, at full size, mean accuracy in per cent:* {comparison.paper}.")
+    return "\n\n".join([f"\n### {comparison.title}", table, *notes, f"`{found['command']}`"])
 
 
 def _table(found: Results, results: Results) -> str:
     lines = [
-        "| run | real | fake | AUC [95 %] | mean family | worst family | TPR at 5 % | ECE |",
+        "| run | real | fake | AUC | mean family | worst family | TPR at 5 % | ECE |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for candidate in found["candidates"]:
         overall = candidate["overall"]
-        real, fake, _, tpr, ece = (_value(overall[name]) for name in _FIGURES)
-        aucs = {name: metrics["auc"]["value"] for name, metrics in candidate["sets"].items() if metrics["auc"]}
-        worst = min(aucs, key=lambda name: aucs[name])
+        real, fake, auc, tpr, ece = (_interval(overall[name]) for name in _FIGURES)
+        mean, worst, name = _families(candidate)
         lines.append(
-            f"| {candidate['name'].removeprefix('lora ')} | {real} | {fake} | {_interval(overall['auc'])} | {fmean(aucs.values()):.3f} "
-            f"| {aucs[worst]:.3f} ({worst}) | {tpr} | {ece} |"
+            f"| {candidate['name'].removeprefix('lora ')} | {real} | {fake} | {auc} | {mean:.3f} "
+            f"| {_interval(worst)} {name} | {tpr} | {ece} |"
         )
+    return "\n".join(lines)
+
+
+def _families(candidate: Results) -> tuple[float, Results, str]:
+    """Mean AUC of the test families, the worst one's AUC, and its name."""
+    aucs = {name: metrics["auc"] for name, metrics in candidate["sets"].items() if metrics["auc"]}
+    worst = min(aucs, key=lambda name: aucs[name]["value"])
+    return fmean(auc["value"] for auc in aucs.values()), aucs[worst], worst
+
+
+def _bars(results: Results) -> str:
+    """The promises for word and expert together, kept or missed."""
+    candidates = {each["name"]: each for each in results["comparisons"]["baselines"]["candidates"]}
+    if "expert" not in candidates:
+        return ""
+    mean, worst, _ = _families(candidates["expert"])
+    error = results["calibration"]["expert"]["after"]["ece"]["value"]
+    rows = (
+        ("word and expert, mean AUC of the test families", ">= .95", mean, mean >= 0.95),
+        ("word and expert, worst test family's AUC", ">= .90", worst["value"], worst["value"] >= 0.90),
+        ("word and expert, calibration error on the test set", "<= .05", error, error <= 0.05),
+    )
+    lines = ["", "| bar | wanted | found | |", "|---|---|---|---|"]
+    lines += [f"| {bar} | {wanted} | {found:.3f} | {'met' if met else 'missed'} |" for bar, wanted, found, met in rows]
+    return "\n".join(lines)
+
+
+def _calibration(results: Results) -> str:
+    lines = [
+        "\n### Calibration: the model's own belief, then calibrated on the validation pictures\n",
+        "| run | | calibration error | NLL | Brier |",
+        "|---|---|---|---|---|",
+    ]
+    for name, sides in results["calibration"].items():
+        for side, metrics in sides.items():
+            figures = " | ".join(_interval(metrics[figure]) for figure in ("ece", "nll", "brier"))
+            lines.append(f"| {name} | {side} | {figures} |")
     return "\n".join(lines)
 
 

@@ -14,9 +14,12 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.method.study import RUNS, SIZES, ZERO_SHOT, Comparison, Run, comparisons
 
@@ -93,6 +96,37 @@ def evaluate(comparison: Comparison, work: Path, manifest: Path) -> dict[str, An
     if comparison.is_robustness:
         command += ["--robustness", "--robustness-sample", str(ROBUSTNESS_SAMPLE), "--shortcuts"]
     return modctl(command)
+
+
+def command_of(comparison: Comparison) -> str:
+    """The same for a person, below WORK."""
+    manifest = "data/large/manifest.csv" if comparison.data == "large" else "data/manifest.csv"
+    prompts = " ".join(f"--prompt {candidate_of(name, Path())}" for name in comparison.candidates)
+    more = f" --robustness --robustness-sample {ROBUSTNESS_SAMPLE} --shortcuts" if comparison.is_robustness else ""
+    return f"modctl eval --manifest {manifest} --split test {prompts}{more}"
+
+
+def calibration(work: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Calibration error, loss and Brier score of candidates on the test set: the model's own belief, then calibrated.
+
+    The belief is sigmoid(margin), the expert's share included. Calibrations were fitted on the validation pictures.
+    """
+    import pyarrow.parquet
+
+    from moderation.evaluation.bootstrap import measure
+    from moderation.evaluation.scores import ScoreTable
+
+    table = ScoreTable.from_arrow(pyarrow.parquet.read_table(work / "evals" / "baselines" / "scores.parquet"))
+    found = {}
+    for name in names:
+        rows = table.where(candidate=name, condition="")
+        belief = 1 / (1 + np.exp(-np.clip(rows.margin, -700, 700)))
+        sides = {"before": belief, "after": rows.probability}
+        found[name] = {
+            side: asdict(measure(rows.is_fake, values, rows.margin, 0.5, rows.group, resamples=1000, seed=0))
+            for side, values in sides.items()
+        }
+    return found
 
 
 def candidate_of(name: str, work: Path) -> str:

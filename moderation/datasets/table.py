@@ -6,7 +6,7 @@ Reads row by row, so that memory is that of the columns in use. pyarrow is loade
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TextIO
 
 from moderation.errors import ConfigurationError
+from moderation.files import write_whole
 
 COLUMNS = ("path", "label", "generator", "source", "split", "set", "group")
 REQUIRED = ("path", "label")
@@ -44,17 +45,13 @@ def write_rows(path: Path, lines: Iterable[Sequence[str]]) -> None:
     is_csv = _suffix(path) in _CSV
     if not path.absolute().parent.is_dir():
         raise ConfigurationError("manifest", f"{path.absolute().parent} is no folder", hint="make it first")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        (_write_csv if is_csv else _write_parquet)(unfinished, lines)
-        unfinished.replace(path)
+        write_whole(path, _csv_bytes(lines) if is_csv else _parquet_bytes(path, lines))
     except UnicodeEncodeError as error:
         name = error.object.encode("utf-8", "backslashreplace").decode()
         raise ConfigurationError("manifest", f"{name} is no text in UTF-8", hint="rename that file") from None
     except OSError as error:
         raise ConfigurationError("manifest", f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
@@ -146,18 +143,23 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _write_csv(path: Path, lines: Iterable[Sequence[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+def _csv_bytes(lines: Iterable[Sequence[str]]) -> bytes:
+    whole = io.BytesIO()
+    with io.TextIOWrapper(whole, encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(lines)
+        file.flush()
+        return whole.getvalue()
 
 
-def _write_parquet(path: Path, lines: Iterable[Sequence[str]]) -> None:
+def _parquet_bytes(path: Path, lines: Iterable[Sequence[str]]) -> bytes:
     pyarrow, parquet = _pyarrow(path)
     columns = list(zip(*lines, strict=True)) or [()] * len(COLUMNS)
     arrays = [pyarrow.array(column, pyarrow.string()) for column in columns]
-    parquet.write_table(pyarrow.table(arrays, names=list(COLUMNS)), path)
+    whole = io.BytesIO()
+    parquet.write_table(pyarrow.table(arrays, names=list(COLUMNS)), whole)
+    return whole.getvalue()
 
 
 def _pyarrow(path: Path) -> tuple[ModuleType, ModuleType]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import jinja2
 
 from moderation.evaluation.figures import Figure
+from moderation.files import write_whole
 
 PLOTS_DIR = "plots"
 
@@ -81,5 +82,5 @@ def _number(value: float, is_share: bool) -> str:
 
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
     return path

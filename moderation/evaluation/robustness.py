@@ -113,25 +113,26 @@ def robustness_table(table: ScoreTable, threshold: float | Mapping[str, float]) 
     threshold: the frozen one, P(fake) >= it is called fake; or one for each candidate.
     """
     rows: list[RobustnessRow] = []
+    picture = table.picture
     for candidate in dict.fromkeys(table.candidate.tolist()):
         mine = table.is_scored & (table.candidate == candidate)
         limit = threshold[candidate] if isinstance(threshold, Mapping) else threshold
-        degraded = set(table.path[mine & (table.condition != BASELINE)].tolist())
-        if degraded:
-            mine &= np.array([path in degraded for path in table.path.tolist()])
-        before = np.flatnonzero(mine & (table.condition == BASELINE))
-        before = before[np.argsort(table.path[before], kind="stable")]
-        asked = [name for name in (BASELINE, *CONDITIONS) if (mine & (table.condition == name)).any()]
-        rows += [_row(table, candidate, name, mine & (table.condition == name), before, limit) for name in asked]
+        degraded = picture[mine & (table.condition != BASELINE)]
+        if len(degraded):
+            mine &= np.isin(picture, degraded)
+        before = mine & (table.condition == BASELINE)
+        called_fake = dict(zip(picture[before].tolist(), (table.probability[before] >= limit).tolist(), strict=True))
+        for name in (BASELINE, *CONDITIONS):
+            now = mine & (table.condition == name)
+            if now.any():
+                flips = None if name == BASELINE else _flips(picture[now], table.probability[now] >= limit, called_fake)
+                rows.append(_row(table.select(now), candidate, name, limit, flips))
     return rows
 
 
-def _row(
-    table: ScoreTable, candidate: str, name: str, inside: NDArray[np.bool_], before: NDArray[np.intp], limit: float
-) -> RobustnessRow:
-    now = np.flatnonzero(inside)
-    is_fake, probability = table.is_fake[now], table.probability[now]
-    right = (probability >= limit) == is_fake
+def _row(now: ScoreTable, candidate: str, name: str, limit: float, flips: float | None) -> RobustnessRow:
+    is_fake = now.is_fake
+    right = (now.probability >= limit) == is_fake
     real, fake = _mean(right[~is_fake]), _mean(right[is_fake])
     return RobustnessRow(
         candidate=candidate,
@@ -141,20 +142,15 @@ def _row(
         accuracy_real=real,
         accuracy_fake=fake,
         balanced_accuracy=None if real is None or fake is None else (real + fake) / 2,
-        auc=_auc(is_fake, table.margin[now]),
-        flip_rate=None if name == BASELINE else _flips(table, now, before, limit),
+        auc=_auc(is_fake, now.margin),
+        flip_rate=flips,
     )
 
 
-def _flips(table: ScoreTable, now: NDArray[np.intp], before: NDArray[np.intp], limit: float) -> float | None:
-    """before: sorted by path."""
-    if not len(before):
-        return None
-    place = np.searchsorted(table.path[before], table.path[now])
-    place = np.minimum(place, len(before) - 1)
-    paired = table.path[before][place] == table.path[now]
-    then = table.probability[before][place] >= limit
-    return _mean(((table.probability[now] >= limit) != then)[paired])
+def _flips(picture: NDArray[np.intp], is_called_fake: NDArray[np.bool_], before: Mapping[int, bool]) -> float | None:
+    """before: what each picture was called as it is."""
+    pairs = zip(picture.tolist(), is_called_fake.tolist(), strict=True)
+    return _mean(np.array([now != before[number] for number, now in pairs if number in before], dtype=np.bool_))
 
 
 def _mean(values: NDArray[np.bool_]) -> float | None:

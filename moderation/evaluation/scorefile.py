@@ -6,8 +6,8 @@ completely or not yet. A folder holds the scores of one configuration; another i
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from moderation.errors import ConfigurationError
 from moderation.evaluation.scores import SCHEMA, SCORE_COLUMNS, TEXTS, ScoreRow, ScoreTable, arrow_of
+from moderation.files import write_whole
 
 ROWS_A_PART = 8192
 PART_S = 30.0  # a part is written after so long, full or not: what a kill costs at most
@@ -81,8 +82,9 @@ class ScoreFile:
         """Writes what was added since the last part."""
         if self._rows:
             if self._features:  # first: features without their part are overwritten by the next run
-                _write(self.folder / f"features-{self._number:06}.parquet", pa.Table.from_pylist(self._features))
-            _write(self.folder / f"part-{self._number:06}.parquet", arrow_of(self._rows))
+                features = pa.Table.from_pylist(self._features)
+                write_whole(self.folder / f"features-{self._number:06}.parquet", _bytes(features))
+            write_whole(self.folder / f"part-{self._number:06}.parquet", _bytes(arrow_of(self._rows)))
             self._number += 1
             self._rows, self._features = [], []
         self._written_at = time.monotonic()
@@ -122,14 +124,11 @@ def _read(part: Path, columns: list[str] | None, *, dictionary: bool = True) -> 
         ) from None
 
 
-def _write(file: Path, table: pa.Table) -> None:
-    """Whole or not at all, also when the machine goes down."""
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    with unfinished.open("wb") as stream:
-        pq.write_table(table, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(file)
+def _bytes(table: pa.Table) -> bytes:
+    """The table as a Parquet file's bytes."""
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    return stream.getvalue()
 
 
 def _writer(file: Path, suffix: str) -> Any:
@@ -159,9 +158,7 @@ def _check(folder: Path, wanted: dict[str, Any]) -> None:
     file = folder / _CONFIGURATION
     text = json.dumps(wanted, indent=1, sort_keys=True)
     if not _parts(folder, "part"):
-        unfinished = file.with_suffix(".unfinished")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(file)
+        write_whole(file, text.encode())
         return
     try:
         found = json.loads(file.read_text(encoding="utf-8"))

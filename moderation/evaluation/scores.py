@@ -69,6 +69,13 @@ class ScoreTable:
         """Which rows hold a usable score."""
         return np.isfinite(self.margin) & np.isfinite(self.probability)
 
+    @property
+    def picture(self) -> NDArray[np.intp]:
+        """int [N]: a number for each picture, told apart by set and path: a file may stand in two sets."""
+        numbers: dict[tuple[str, str], int] = {}
+        keys = zip(self.set.tolist(), self.path.tolist(), strict=True)
+        return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.intp, count=len(self))
+
     def where(self, **wanted: str | bool) -> Self:
         """The rows whose columns hold exactly this: `table.where(candidate="plain", condition="")`."""
         keep = np.ones(len(self), dtype=np.bool_)

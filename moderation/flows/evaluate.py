@@ -24,6 +24,7 @@ from moderation.evaluation.scorefile import ScoreFile
 from moderation.evaluation.scores import ScoreTable
 from moderation.evaluation.shortcuts import Shortcut, audit
 from moderation.evaluation.trivia import features
+from moderation.files import write_whole
 from moderation.flows.look import Look, key_of
 from moderation.flows.score import Candidate, score_pictures
 
@@ -153,10 +154,11 @@ def _conclude(
 
 def _robustness(table: ScoreTable, subjects: list[Subject]) -> tuple[RobustnessRow, ...]:
     """Over the pictures that were degraded, also for how they fare as they are."""
-    degraded = set(table.path[table.condition != BASELINE])
-    if not degraded:
+    picture = table.picture
+    degraded = picture[table.condition != BASELINE]
+    if not len(degraded):
         return ()
-    rows = table.select(np.fromiter((path in degraded for path in table.path), dtype=np.bool_, count=len(table)))
+    rows = table.select(np.isin(picture, degraded))
     return tuple(robustness_table(rows, {subject.name: subject.threshold for subject in subjects}))
 
 
@@ -169,6 +171,4 @@ def _shortcuts(file: ScoreFile, plan: Plan) -> tuple[Shortcut, ...]:
 
 
 def _write_json(evaluation: Evaluation, file: Path) -> None:
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    unfinished.write_text(json.dumps(evaluation.to_json(), indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(file)
+    write_whole(file, (json.dumps(evaluation.to_json(), indent=1) + "\n").encode())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 
 from PIL import Image
 
@@ -17,6 +18,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16  # pixels. The ViT's patch is 14: below that there is nothing to look at
 _ORIENTATION = 0x0112  # EXIF tag
+_OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>", re.IGNORECASE)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,7 +70,9 @@ def decode(
         except MemoryError:
             raise ImageRejected(RejectReason.TOO_MANY_PIXELS, f"{width} x {height} do not fit into memory") from None
         except Exception as error:  # noqa: BLE001 - Pillow's decoders raise anything on damaged bytes
-            raise ImageRejected(RejectReason.TRUNCATED, f"{image.format} cut short or damaged: {error}") from None
+            raise ImageRejected(
+                RejectReason.TRUNCATED, f"{image.format} cut short or damaged: {_said(error)}"
+            ) from None
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -87,10 +91,15 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 def _unreadable(data: bytes, error: Exception) -> ImageRejected:
     if ours := _our_format(data):
-        return ImageRejected(RejectReason.TRUNCATED, f"{ours} cut short or damaged in its header: {error}")
+        return ImageRejected(RejectReason.TRUNCATED, f"{ours} cut short or damaged in its header: {_said(error)}")
     if foreign := _foreign_format(data):
         return ImageRejected(RejectReason.UNSUPPORTED, f"{foreign}; use {', '.join(FORMATS)}")
     return ImageRejected(RejectReason.NOT_AN_IMAGE, "no picture format starts like this")
+
+
+def _said(error: Exception) -> str:
+    """Its message without memory addresses, which differ from run to run."""
+    return _OBJECT.sub("", str(error))
 
 
 def _our_format(data: bytes) -> str | None:

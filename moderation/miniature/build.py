@@ -2,8 +2,8 @@
 
     python -m moderation.miniature.build [--keep-weights] [--out FOLDER] [--work FOLDER] [--smoke]
 
-Seeded and repeatable on one machine; about an hour on two cores. `--keep-weights` keeps weights and pseudo-word as they
-are and makes the rest anew. Test photographs and families are touched only after the prompt is written.
+Seeded and repeatable on one machine; about an hour on two cores. `--keep-weights` keeps weights, pseudo-word and sample
+pictures as they are and makes the rest anew. Test photographs and families are touched after the prompt is written.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +35,7 @@ from moderation.miniature import (
     tune,
     workshop,
 )  # fmt: skip
+from moderation.miniature.clock import Clock, machine
 from moderation.miniature.condition import CONDITIONS
 from moderation.miniature.datasets import Sizes
 from moderation.miniature.decoders import Autoencoder
@@ -50,26 +48,6 @@ Results = dict[str, Any]
 Makers = Mapping[str, Autoencoder]
 
 
-class Clock:
-    """Says what happens on stderr and keeps how long each stage took."""
-
-    def __init__(self) -> None:
-        self._start = self._stage_start = time.monotonic()
-        self.seconds: dict[str, int] = {}
-
-    def say(self, text: str) -> None:
-        """One line with the seconds since the start."""
-        sys.stderr.write(f"{time.monotonic() - self._start:6.0f} s  {text}\n")
-        sys.stderr.flush()
-
-    def end_stage(self, name: str) -> None:
-        """Closes a stage under its name."""
-        now = time.monotonic()
-        self.seconds[name] = round(now - self._stage_start)
-        self._stage_start = now
-        self.say(f"{name} done in {self.seconds[name]} s")
-
-
 def build(recipe: Recipe, sizes: Sizes, out: Path, work: Path, *, keeps_weights: bool) -> Results:
     """Makes everything into `out` and returns the results that it also wrote. work: for decoders and pictures."""
     clock = Clock()
@@ -80,13 +58,13 @@ def build(recipe: Recipe, sizes: Sizes, out: Path, work: Path, *, keeps_weights:
         origin = json.loads((out / package.RESULTS_FILE.name).read_text(encoding="utf-8"))["origin"]
     else:
         _train(recipe, makers, out, clock)
-        origin = {"machine": _machine(), "seconds": clock.seconds.copy()}
+        origin = {"machine": machine(), "seconds": clock.seconds.copy()}
     frozen, word = load(out / package.WEIGHTS_DIR.name), SoftPrompt.load(out / package.WORD_FILE.name)
     made = beside.with_pixels(word, frozen, sizes, recipe.seed, work, clock.say)
     made.prompt.save(out / package.PROMPT_FILE.name)
     clock.end_stage("expert")
     results = {
-        "machine": _machine(),
+        "machine": machine(),
         "recipe": dataclasses.asdict(recipe),
         "origin": origin,
         "backbone": {
@@ -96,8 +74,11 @@ def build(recipe: Recipe, sizes: Sizes, out: Path, work: Path, *, keeps_weights:
         },
         "word": {"sha256": word.sha256, "calibration": word.calibration.described, **word.metadata},
         "prompt": {"sha256": made.prompt.sha256, **made.facts},
-        **_measured(recipe, frozen, word, made.prompt, makers, out / package.SAMPLES_DIR.name),
+        **_measured(recipe, frozen, word, made.prompt, makers),
     }
+    if not keeps_weights:
+        _write_samples(recipe, makers, out / package.SAMPLES_DIR.name)
+    results["shortcuts"]["samples, JPEG"] = shortcut.of_samples(out / package.SAMPLES_DIR.name)
     clock.end_stage("measuring")
     results["seconds"] = clock.seconds
     (out / package.RESULTS_FILE.name).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -115,26 +96,23 @@ def _train(recipe: Recipe, makers: Makers, out: Path, clock: Clock) -> None:
     clock.end_stage("tuning")
 
 
-def _measured(
-    recipe: Recipe, frozen: Backbone, word: SoftPrompt, prompt: SoftPrompt, makers: Makers, samples: Path
-) -> Results:
-    """Everything that is read on test and final photographs, and the sample pictures, which are written."""
+def _write_samples(recipe: Recipe, makers: Makers, folder: Path) -> None:
+    of_test = {family.name: makers[family.name] for family in decoders.of_split(Split.TEST)}
+    gallery.write_samples(of_test, folder, recipe.sample_crops, backbone.IMAGE_SIZE, recipe.seed)
+
+
+def _measured(recipe: Recipe, frozen: Backbone, word: SoftPrompt, prompt: SoftPrompt, makers: Makers) -> Results:
+    """Everything that is read on test and final photographs."""
     statistics, seed = word.normalisation, recipe.seed
     validation = _featurised(frozen, Split.VALIDATION, makers, recipe.validation_crops, statistics, seed)
     scorers = evaluate.scorers(frozen, word, prompt, validation)
     test = _featurised(frozen, Split.TEST, makers, recipe.test_crops, statistics, seed)
     found = evaluate.readings(scorers, test)
     honesty = evaluate.honesties(frozen, word, prompt, test)
-    of_test = {family.name: makers[family.name] for family in decoders.of_split(Split.TEST)}
-    count = gallery.write_samples(of_test, samples, recipe.sample_crops, backbone.IMAGE_SIZE, seed)
-    shortcuts = {
-        "samples, JPEG": shortcut.of_samples(samples),
-        **{f"{name}, PNG": shortcut.of_pictures(test[name].pictures) for name in ("clean", "blurred")},
-    }
-    del test
+    shortcuts = {f"{name}, PNG": shortcut.of_pictures(test[name].pictures) for name in ("clean", "blurred")}
+    del test  # as large as what follows
     final = _featurised(frozen, Split.FINAL, makers, recipe.test_crops, statistics, seed)
     return {
-        "samples": count,
         "test": _plain(found),
         "final": _plain(evaluate.readings(scorers, final)),
         "honesty": {name: {when: _figures(told) for when, told in both.items()} for name, both in honesty.items()},
@@ -181,17 +159,14 @@ def _plain(readings: Mapping[str, Mapping[str, measure.Reading]]) -> dict[str, d
     }
 
 
-def _machine() -> str:
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}, shared with other work), {versions}"
-
-
 def main() -> int:
     """The command line. Returns 4 if a bar was missed, else 0."""
     parser = argparse.ArgumentParser(prog="python -m moderation.miniature.build", description=__doc__)
     parser.add_argument("--out", type=Path, default=package.WEIGHTS_DIR.parent, help="where to write (default: here)")
     parser.add_argument("--smoke", action="store_true", help="a minute's run of the whole path; worthless weights")
-    parser.add_argument("--keep-weights", action="store_true", help="keep weights and pseudo-word; make the rest anew")
+    parser.add_argument(
+        "--keep-weights", action="store_true", help="keep weights, word and samples; make the rest anew"
+    )
     parser.add_argument("--work", type=Path, help="keeps decoders and pictures (default: made and thrown away)")
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from moderation.flows.active import ActivePrompt, ActiveScorer
 from moderation.flows.install import install
 from moderation.flows.prompt import register
 from moderation.images import Views
-from moderation.miniature import PROMPT_FILE
+from moderation.miniature import PROMPT_FILE, WORD_FILE
 from moderation.storage.database import Database
 from moderation.storage.prompts import Prompts
 from moderation.storage.tables import PromptRow
@@ -41,8 +41,9 @@ def prompts(database: Database) -> Prompts:
     return Prompts(database)
 
 
-def shipped() -> SoftPrompt:
-    return SoftPrompt.load(PROMPT_FILE)
+def word() -> SoftPrompt:
+    """The shipped pseudo-word, which looks at wholes alone."""
+    return SoftPrompt.load(WORD_FILE)
 
 
 def add(prompts: Prompts, prompt: SoftPrompt, name: str) -> PromptRecord:
@@ -52,8 +53,8 @@ def add(prompts: Prompts, prompt: SoftPrompt, name: str) -> PromptRecord:
 
 
 def shifted() -> SoftPrompt:
-    """The shipped prompt with another calibration, so that its probabilities differ."""
-    prompt = shipped()
+    """The same with another calibration, so that its probabilities differ."""
+    prompt = word()
     calibration = dataclasses.replace(prompt.calibration, bias=prompt.calibration.bias + 1)
     return dataclasses.replace(prompt, calibration=calibration)
 
@@ -73,7 +74,7 @@ def test_without_a_prompt_the_way_out_is_named(prompts: Prompts, backbone: Backb
 
 
 def test_another_prompt_is_in_use_at_the_next_look(prompts: Prompts, backbone: Backbone) -> None:
-    first = add(prompts, shipped(), "first")
+    first = add(prompts, word(), "first")
     active = ActivePrompt(backbone, prompts, {"device": "cpu"})
     scorer = active.scorer()
     assert scorer.by.prompt_id == first.prompt_id
@@ -94,10 +95,10 @@ def test_another_prompt_is_in_use_at_the_next_look(prompts: Prompts, backbone: B
 def test_a_verdict_records_what_was_looked_at(prompts: Prompts, backbone: Backbone) -> None:
     active = ActivePrompt(backbone, prompts, {})
     assert active.native_crops() == 0  # before anything was loaded
-    add(prompts, shipped(), "plain")
+    add(prompts, word(), "plain")
     assert active.scorer().by.versions["looks"] == "whole"
     expert = ExpertWeights(PixelExpert().tensors(), 0.5, 6)
-    closer = dataclasses.replace(shipped(), crops=Crops(4, low=0.0, high=1.0), expert=expert)
+    closer = dataclasses.replace(word(), crops=Crops(4, low=0.0, high=1.0), expert=expert)
     add(prompts, closer, "closer")
     assert active.native_crops() == 0  # it is the prompt last in use that counts, until the device asks
     scorer = active.scorer()
@@ -108,10 +109,10 @@ def test_a_verdict_records_what_was_looked_at(prompts: Prompts, backbone: Backbo
 def test_a_prompt_that_does_not_fit_leaves_the_last_good_one(
     prompts: Prompts, backbone: Backbone, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good = add(prompts, shipped(), "good")
+    good = add(prompts, word(), "good")
     active = ActivePrompt(backbone, prompts, {})
     active.scorer()
-    bad = add(prompts, dataclasses.replace(shipped(), revision="0" * 64), "bad")
+    bad = add(prompts, dataclasses.replace(word(), revision="0" * 64), "bad")
     with caplog.at_level(logging.ERROR):
         assert active.scorer().by.prompt_id == good.prompt_id
     assert f"prompt {bad.prompt_id} can't be used, {good.prompt_id} stays" in caplog.text
@@ -120,7 +121,7 @@ def test_a_prompt_that_does_not_fit_leaves_the_last_good_one(
 
 
 def test_a_prompt_whose_bytes_were_changed_is_refused(prompts: Prompts, backbone: Backbone, database: Database) -> None:
-    record = add(prompts, shipped(), "changed")
+    record = add(prompts, word(), "changed")
     with database.write() as session:
         row = session.get_one(PromptRow, record.prompt_id)
         row.blob = shifted().to_bytes()
@@ -132,7 +133,7 @@ def test_installing_twice_changes_nothing_and_keeps_a_persons_choice(sqlite_url:
     database = Database(sqlite_url)
     prompts = Prompts(database)
     done = install(database, PROMPT_FILE)
-    assert (done.before, done.activated) == (None, shipped().sha256[:12])
+    assert (done.before, done.activated) == (None, SoftPrompt.load(PROMPT_FILE).sha256[:12])
     chosen = add(prompts, shifted(), "chosen")
     again = install(database, PROMPT_FILE)
     assert (again.before, again.activated) == (done.after, None)

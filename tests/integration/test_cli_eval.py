@@ -70,7 +70,7 @@ def test_two_prompts_side_by_side_with_everything(root: Path, tmp_path: Path) ->
     detector = Detector(backbone, SoftPrompt.load(PROMPT_FILE))
     for row in [row for row in rows(out) if row["candidate"] == "prompt" and not row["condition"]][:4]:
         picture, facts = decode(Path(row["path"]).read_bytes())
-        (score,) = detector.score([views_of(picture, backbone.image_size)])
+        (score,) = detector.score([views_of(picture, backbone.image_size, detector.native_crops)])
         assert not isinstance(score, Exception)
         assert row["margin"] == pytest.approx(score.margin, abs=1e-4)
         assert row["probability"] == pytest.approx(score.probability, abs=1e-4)

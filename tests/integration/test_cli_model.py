@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from moderation.detector import SoftPrompt
 from moderation.domain.policy import DEFAULT_THRESHOLDS, decide
 from moderation.miniature import PROMPT_FILE, SAMPLES_DIR, WEIGHTS_DIR, samples
 from tests.broken_files import broken_files
@@ -39,7 +40,8 @@ def test_scan_scores_a_folder_as_json_lines() -> None:
     for item in found:
         assert item["decision"] == decide(item["probability"], DEFAULT_THRESHOLDS)
         assert set(item) == {"path", "decision", "probability", "margin", "reason", "detail"}
-    assert done.err == f"backbone miniature, prompt {SHIPPED_ID}, {len(found)} files\n"
+    looks = SoftPrompt.load(PROMPT_FILE).looks
+    assert done.err == f"backbone miniature, prompt {SHIPPED_ID} ({looks}), {len(found)} files\n"
 
 
 def test_scan_says_of_each_broken_file_why_and_scores_the_others(tmp_path: Path) -> None:

@@ -212,6 +212,23 @@ def test_conditions_are_applied_to_the_sample_alone(root: Path, tmp_path: Path, 
     assert flips["clean"] == flips["jpeg 50"] == 0.0
 
 
+def test_a_file_in_two_sets_is_in_the_baseline_where_it_was_degraded(
+    tmp_path: Path, readers: ThreadPoolExecutor
+) -> None:
+    images = []
+    for number in range(8):
+        file = tmp_path / f"{number}.png"
+        Image.new("RGB", (24, 24), (20 * number,) * 3).save(file)
+        images += [LabelledImage(file, number > 3, name, "", "", f"{name} {number}", "") for name in ("a", "b")]
+    data = LabelledSet("shared", images, {"path": "shared", "sha256": manifest_sha256(images)})
+    assert len({image.path for image in sampled(images, 2, 0)}) > 2  # not the same files of both sets
+    plan = Plan(robustness_sample=2, resamples=0, report=False)
+    asked = [candidate("bright", Brightness())]
+    found = evaluate(data, asked, plan, look=LOOK, made_with={}, out=tmp_path / "out", readers=readers, provenance={},
+                     advance=lambda pictures: None)  # fmt: skip
+    assert {row.n for row in found.robustness} == {4}
+
+
 def test_shortcuts_are_of_all_pictures_also_after_a_stop(
     root: Path, tmp_path: Path, readers: ThreadPoolExecutor
 ) -> None:

@@ -239,3 +239,10 @@ def test_a_refusal_does_not_quote_control_characters(brand: bytes) -> None:
         decode(b"\0\0\0\x18ftyp" + brand + bytes(100))
     assert caught.value.reason is RejectReason.UNSUPPORTED
     assert caught.value.detail.isprintable()
+
+
+@pytest.mark.parametrize("name", ["jpeg_header_only.jpg", "png_wrong_checksum.png", "gif_header_only.gif"])
+def test_a_reason_names_no_memory_address(name: str) -> None:
+    with pytest.raises(ImageRejected) as caught:
+        decode(broken_files()[name])
+    assert caught.value.detail.endswith("damaged in its header: cannot identify image file")

@@ -28,7 +28,7 @@ from moderation.detector import (
 )
 from moderation.detector.expert import ARCHITECTURE, MAX_PARAMETERS
 from moderation.errors import ConfigurationError, PromptMismatch
-from moderation.miniature import PROMPT_FILE
+from moderation.miniature import PROMPT_FILE, WORD_FILE
 from tests import tiny_backbones as tiny
 
 
@@ -158,11 +158,26 @@ def test_a_prompt_that_can_not_be_is_refused(changes: dict[str, Any], problem: s
 
 
 def test_a_prompt_that_says_nothing_new_keeps_the_bytes_of_format_1() -> None:
-    shipped = PROMPT_FILE.read_bytes()
+    word = WORD_FILE.read_bytes()
+    prompt = SoftPrompt.from_bytes(word)
+    assert prompt.to_bytes() == word
+    assert (_header(word)["format"], prompt.members, prompt.native_crops, prompt.looks) == (1, 1, 0, "whole")
+    assert _header(_prompt(crops=Crops(1)).to_bytes())["format"] == 2
+
+
+def test_the_shipped_prompt_is_the_word_to_the_bit_with_an_expert() -> None:
+    shipped, word = PROMPT_FILE.read_bytes(), SoftPrompt.load(WORD_FILE)
     prompt = SoftPrompt.from_bytes(shipped)
     assert prompt.to_bytes() == shipped
-    assert (_header(shipped)["format"], prompt.members, prompt.native_crops, prompt.looks) == (1, 1, 0, "whole")
-    assert _header(_prompt(crops=Crops(1)).to_bytes())["format"] == 2
+    assert (_header(shipped)["format"], prompt.members, prompt.native_crops, prompt.crops) == (2, 1, 1, None)
+    for side in ("qformer", "llm"):
+        assert getattr(prompt, side).numpy().tobytes() == getattr(word, side).numpy().tobytes()
+    assert (prompt.question, prompt.normalisation, prompt.revision) == (
+        word.question,
+        word.normalisation,
+        word.revision,
+    )
+    assert prompt.metadata["word"] == word.sha256
 
 
 def test_a_prompt_says_what_it_sees() -> None:

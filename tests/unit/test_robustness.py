@@ -167,3 +167,20 @@ def test_pictures_that_were_never_degraded_are_in_no_row() -> None:
 def test_what_was_never_scored_as_it_is_has_no_flip_rate() -> None:
     (row,) = robustness_table(table(("a", "web", "b.png", True, 0.6)), 0.5)
     assert row.flip_rate is None
+
+
+def test_a_file_that_stands_in_two_sets_is_two_pictures() -> None:
+    def row(condition: str, in_set: str, p: float) -> ScoreRow:
+        return ScoreRow("a", condition, in_set, "shared.png", False, "", "", "", p - 0.5, p, "", "")
+
+    rows = robustness_table(
+        ScoreTable.of(
+            [
+                row(BASELINE, "first", 0.1),
+                row(BASELINE, "second", 0.9),  # its source's calibration differs
+                row("web", "second", 0.8),
+            ]
+        ),
+        0.5,
+    )
+    assert [(found.n, found.accuracy_real, found.flip_rate) for found in rows] == [(1, 0.0, None), (1, 0.0, 0.0)]
