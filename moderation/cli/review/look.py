@@ -73,7 +73,8 @@ def stats(as_json: bool) -> None:
         waiting = wiring.review_tasks.open_counts()
         oldest = wiring.review_tasks.oldest_open()
         reviews = wiring.reviews.list(since=now - _DAY)
-    answers = [review for review in reviews if review.act is Act.ANSWER]
+    taken_back = {review.undoes for review in reviews}
+    answers = [review for review in reviews if review.act is Act.ANSWER and review.review_id not in taken_back]
     seconds = [review.seconds for review in answers if review.seconds is not None]
     found = {
         "open": sum(waiting.values()),
