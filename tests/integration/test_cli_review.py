@@ -118,6 +118,7 @@ def test_list_and_stats_show_what_waits(filled: Store) -> None:
     assert [(task["image_id"], task["reason"]) for task in listed] == [
         ("a.jpg", "unsure"), ("b.jpg", "unsure"), ("d.jpg", "block check"), ("c.jpg", "audit"),
     ]  # fmt: skip
+    assert not {"probability", "verdict_id"} & set(listed[0])
     assert [task["image_id"] for task in ok("review", "list", "--reason", "audit", "--json").lines()] == ["c.jpg"]
     assert len(ok("review", "list", "--limit", 2, "--json").lines()) == 2
     assert all(word in ok("review", "list").out for word in ("a.jpg", "block check", "held by"))

@@ -126,7 +126,7 @@ class Session:
 
     def _back(self) -> None:
         if not self._answered:
-            self._hint("there is no answer of this sitting to take back; by its number: modctl review undo --id")
+            self._hint("no answer of this sitting to take back; others: modctl review undo --id")
             return
         try:
             task = self.desk.undo(review_id=self._answered[-1])
