@@ -81,6 +81,7 @@ async function lookAhead(mine) {
   ahead = null;
   try {
     const found = await call("ahead", held(mine));
+    if (found.task && isPaused) return callAndGo("leave", { held: [found.task] });
     if (task !== mine || !found.task) return;
     ahead = found.task;
     await load(found.picture);
