@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -147,6 +147,12 @@ def test_back_takes_the_last_answer_back_and_shows_its_picture(four: Store) -> N
     assert [review.answer for review in said(four, "a")] == [Answer.REAL]
 
 
+def test_back_gives_back_what_was_on_the_screen(four: Store) -> None:
+    canvas = sitting(four, *"rb")  # and quits, holding nothing: not a, and not b
+    assert canvas.views[-1].facts[0] == "a"
+    assert len(tasks(four)) == 4
+
+
 def test_back_goes_no_further_than_this_sitting(four: Store) -> None:
     sitting(four, "r")
     canvas = sitting(four, *"bb")
@@ -244,5 +250,9 @@ def test_gold_looks_like_the_task_in_whose_place_it_comes(four: Store) -> None:
     assert found is not None
     assert (found.source, found.priority, found.created_at) == ("default", 0, ordinary.created_at)
     at.release(found)
+    other = replace(ordinary, source="web", priority=7, due_at=ordinary.due_at + timedelta(hours=1))
+    again = gold.hand_out(ImageId("gold/1"), "bob", like=other, lease_s=60)
+    assert again is not None
+    assert (again.task_id, again.source, again.priority, again.due_at) == (found.task_id, "web", 7, other.due_at)
     assert gold.remove([ImageId("gold/1"), ImageId("gold/2")], by=By("admin")) == 1
     assert all(task.image_id != "gold/1" for task in tasks(four))
