@@ -94,7 +94,7 @@ def test_everything_is_reached_by_tab_in_the_order_of_use(seat: Seat) -> None:
     assert places == sorted(places)
     page = seat.page
     for role in ("banner", "main", "navigation", "complementary"):
-        expect(page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]  # a Literal of all roles
+        expect(page.get_by_role(role)).to_have_count(1)
     for button in page.get_by_role("button").all():
         assert button.inner_text().strip()
 

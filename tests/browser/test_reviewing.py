@@ -195,5 +195,8 @@ def test_a_picture_that_can_not_be_shown_is_named_and_can_be_skipped(seat: Seat)
     (seat.website.images / first).unlink()
     seat.log_in()
     expect(seat.page.locator("#stage-words")).to_contain_text("This picture can't be shown: not found.")
+    seat.press("f")
+    expect(seat.notice).to_contain_text("There is no picture to judge")
     seat.press("s")
     seat.sees(second)
+    assert [review.act for review in seat.reviews()] == [Act.SKIP]
