@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
+from PIL import Image
 from sqlalchemy import update
 
 from moderation.cli.review.keys import Form, Mode
@@ -73,13 +74,17 @@ class Canvas:
 
 
 class Gallery:
-    """Has no pictures, and says which was opened."""
+    """Has small pictures of all but what is `missing`, and says which was opened."""
+
+    missing = ""
 
     def load(self, image_id: ImageId) -> Picture:
-        return Picture(None, "", f"no picture: {image_id}")
+        if image_id == self.missing:
+            return Picture(None, "", f"no picture: {image_id} is not there")
+        return Picture(Image.new("RGB", (16, 16)), f"the size of {image_id}")
 
     def zoom(self, picture: Picture) -> str:
-        return f"opened {picture.problem.split()[-1]}"
+        return f"opened {picture.facts.split()[-1]}"
 
 
 @pytest.fixture
@@ -112,7 +117,7 @@ def test_pictures_come_one_after_the_other_and_the_score_only_with_the_answer(fo
     first, second, *_ = canvas.views
     assert first.head == "ann   4 left   0 answered"
     assert first.facts[0] == "a"
-    assert "source default   waiting" in first.facts[1]
+    assert "source default   the size of a   waiting" in first.facts[1]
     assert "0.50" not in f"{first}"
     assert second.last == "a: you real, machine REVIEW 0.50; label real, weak"
     assert second.head.startswith("ann   3 left   1 answered   ")
@@ -216,6 +221,15 @@ def test_help_and_zoom_answer_nothing(four: Store) -> None:
     assert canvas.forms[1].mode is Mode.HELP
     assert canvas.hints() == ["opened a"]
     assert said(four, "a") == []
+
+
+def test_without_its_picture_nothing_is_judged(four: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gallery, "missing", "a")
+    canvas = sitting(four, *"rfusr")
+    assert canvas.views[0].note == "no picture: a is not there"
+    assert canvas.hints() == ["there is no picture to judge: s skips it, e escalates it"] * 3
+    assert [review.act for review in said(four, "a")] == [Act.SKIP]
+    assert [review.answer for review in said(four, "b")] == [Answer.REAL]
 
 
 def test_an_outage_is_told_and_the_answer_can_be_given_again(four: Store, monkeypatch: pytest.MonkeyPatch) -> None:
