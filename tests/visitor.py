@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -27,26 +26,22 @@ class Visitor:
         assert visitor.log_in(website.add_reviewer(name, role)).url.path == "/review"
         return visitor
 
-    def log_in(self, token: str, *, follow: bool = True) -> httpx.Response:
+    def log_in(self, token: str, *, follow: bool = True) -> Any:
         asked = self.client.get("/login").text
         field = re.search(r'name="csrf" value="([^"]+)"', asked)
         form = {"token": token, "csrf": field[1] if field else ""}
-        answer: httpx.Response = self.client.post("/login", data=form, follow_redirects=follow)
+        answer = self.client.post("/login", data=form, follow_redirects=follow)
         meta = re.search(r'name="csrf-token" content="([^"]+)"', answer.text)
         self.csrf = meta[1] if meta else ""
         return answer
 
-    def log_out(self) -> httpx.Response:
-        answer: httpx.Response = self.client.post("/logout", data={"csrf": self.csrf})
-        return answer
+    def log_out(self) -> Any:
+        return self.client.post("/logout", data={"csrf": self.csrf})
 
-    def post(self, name: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
-        answer: httpx.Response = self.client.post(
-            f"/api/{name}", json=dict(body or {}), headers={"X-CSRF-Token": self.csrf}
-        )
-        return answer
+    def post(self, name: str, body: Mapping[str, Any] | None = None) -> Any:
+        return self.client.post(f"/api/{name}", json=dict(body or {}), headers={"X-CSRF-Token": self.csrf})
 
-    def answer(self, task: Mapping[str, Any], choice: str = "real", **more: Any) -> httpx.Response:
+    def answer(self, task: Mapping[str, Any], choice: str = "real", **more: Any) -> Any:
         return self.post("answer", {**held(task), "answer": choice, "seconds": 2.5, **more})
 
 

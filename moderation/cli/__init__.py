@@ -48,8 +48,8 @@ INSTALL_TRAINING = "pip install 'antifake-moderation[train]'"
 INSTALL_WEB = "pip install 'antifake-moderation[web]'"
 # What the extras bring; the rest of modctl works without them.
 _SCORING = frozenset({"numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"})
-_TRAINING = frozenset({"matplotlib", "peft", "pyarrow", "scipy", "sklearn"})
-_WEB = frozenset({"fastapi", "jinja2", "markupsafe", "starlette", "uvicorn"})
+_TRAINING = frozenset({"jinja2", "matplotlib", "peft", "pyarrow", "scipy", "sklearn"})
+_WEB = frozenset({"fastapi", "starlette", "uvicorn"})
 
 
 class Lazy(click.Group):

@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,12 +109,15 @@ def _fields(variables: dict[str, str]) -> dict[str, str]:
 
 
 def _new_database(wiring: Wiring) -> None:
+    from moderation.domain.policy import DEFAULT_THRESHOLDS
     from moderation.flows.install import install
     from moderation.miniature import PROMPT_FILE
 
     for path in (DATABASE, Path(f"{DATABASE}-wal"), Path(f"{DATABASE}-shm")):
         path.unlink(missing_ok=True)
     install(wiring.raw_database, PROMPT_FILE)
+    rates = replace(DEFAULT_THRESHOLDS, audit_rate=1.0, block_check_rate=1.0)
+    wiring.policies.set(SOURCE, rates, author="modctl demo", reason="so that all samples can be reviewed")
 
 
 def _watch(wiring: Wiring, worker: WorkerProcess, pictures: dict[str, Sample], server: Server) -> DemoRun:

@@ -14,49 +14,50 @@ from moderation.web.pages import page
 from moderation.web.site import Forbidden, NotLoggedIn
 
 log = logging.getLogger(__name__)
-_LOST = "This picture is no longer yours: it waited too long, or is open in another window. Nothing was stored."
-_DOWN = "The server can't reach one of its services. Nothing was stored; please try again."
 _BROKEN = "Something went wrong on the server. Please try again."
+# What each error is answered with: status, a word for the script, words for people.
+_ANSWERS: dict[type[Exception], tuple[int, str, str]] = {
+    LeaseLost: (
+        409,
+        "lease_lost",
+        "This picture is no longer yours: it waited too long, or is open in another window. Nothing was stored.",
+    ),
+    NothingToUndo: (409, "nothing_to_undo", "There is no answer of this session left to take back."),
+    RequestValidationError: (422, "invalid", "The server did not understand that. Load the page again."),
+    ModerationError: (503, "down", "The server can't reach one of its services. Nothing was stored; please try again."),
+    Exception: (500, "broken", _BROKEN),
+}
 
 
 def handle_failures(app: FastAPI) -> None:
     """Registers what becomes of each error."""
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(NotLoggedIn, _ask_to_log_in)
+    app.add_exception_handler(Forbidden, _forbid)
+    app.add_exception_handler(HTTPException, _pass_on)
 
-    @app.exception_handler(NotLoggedIn)
-    def _not_logged_in(request: Request, error: NotLoggedIn) -> Response:
-        if _is_for_script(request):
-            return _tell(request, 401, "not_logged_in", "You are not logged in any more.")
-        return RedirectResponse("/login", status_code=303)
 
-    @app.exception_handler(Forbidden)
-    def _forbidden(request: Request, error: Forbidden) -> Response:
-        return _tell(request, 403, "forbidden", str(error))
-
-    @app.exception_handler(LeaseLost)
-    def _lost(request: Request, error: LeaseLost) -> Response:
-        return _tell(request, 409, "lease_lost", _LOST)
-
-    @app.exception_handler(NothingToUndo)
-    def _nothing(request: Request, error: NothingToUndo) -> Response:
-        return _tell(request, 409, "nothing_to_undo", "There is no answer of this session left to take back.")
-
-    @app.exception_handler(RequestValidationError)
-    def _invalid(request: Request, error: RequestValidationError) -> Response:
-        return _tell(request, 422, "invalid", "The server did not understand that. Load the page again.")
-
-    @app.exception_handler(HTTPException)
-    def _http(request: Request, error: HTTPException) -> Response:
-        message = "There is no such page." if error.status_code == 404 else str(error.detail)
-        return _tell(request, error.status_code, "http", message)
-
-    @app.exception_handler(ModerationError)
-    def _down(request: Request, error: ModerationError) -> Response:
+def _answer(request: Request, error: Exception) -> Response:
+    status, kind, message = next(_ANSWERS[each] for each in type(error).__mro__ if each in _ANSWERS)
+    if status >= 500:
         log.error("%s %s: %s", request.method, request.url.path, error)
-        return _tell(request, 503, "down", _DOWN)
+    return _tell(request, status, kind, message)
 
-    @app.exception_handler(Exception)
-    def _broken(request: Request, error: Exception) -> Response:
-        return _tell(request, 500, "broken", _BROKEN)
+
+def _ask_to_log_in(request: Request, error: Exception) -> Response:
+    if _is_for_script(request):
+        return _tell(request, 401, "not_logged_in", "You are not logged in any more.")
+    return RedirectResponse("/login", status_code=303)
+
+
+def _forbid(request: Request, error: Exception) -> Response:
+    return _tell(request, 403, "forbidden", str(error))
+
+
+def _pass_on(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return _tell(request, status, "http", "There is no such page." if status in (404, 405) else _BROKEN)
 
 
 def _tell(request: Request, status: int, kind: str, message: str) -> Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -43,7 +46,12 @@ def serve(app: FastAPI, door: socket.socket, *, cert: Path | None = None, key: P
         ssl_certfile=cert,
         ssl_keyfile=key,
     )
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: what comes after is still done
     try:
         uvicorn.Server(config).run(sockets=[door])
     except KeyboardInterrupt:
         return  # uvicorn has ended in peace, and passes the signal on
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -118,6 +118,7 @@ def test_list_and_stats_show_what_waits(filled: Store) -> None:
     assert [(task["image_id"], task["reason"]) for task in listed] == [
         ("a.jpg", "unsure"), ("b.jpg", "unsure"), ("d.jpg", "block check"), ("c.jpg", "audit"),
     ]  # fmt: skip
+    assert not {"probability", "verdict_id"} & set(listed[0])
     assert [task["image_id"] for task in ok("review", "list", "--reason", "audit", "--json").lines()] == ["c.jpg"]
     assert len(ok("review", "list", "--limit", 2, "--json").lines()) == 2
     assert all(word in ok("review", "list").out for word in ("a.jpg", "block check", "held by"))
@@ -126,6 +127,8 @@ def test_list_and_stats_show_what_waits(filled: Store) -> None:
     assert (found["open"], found["reasons"]) == (3, {"audit": 1, "block check": 1, "unsure": 1})
     assert (found["answers_24h"], found["said_24h"], found["reviewers_24h"]) == (1, {"real": 1}, 1)
     assert 0 <= found["oldest_waits_s"] < 600
+    ok("review", "label", "b.jpg", "fake")
+    ok("review", "undo")  # what is taken back does not count
     assert "answers in 24 h  1 by 1: 1 real" in ok("review", "stats").out
     for name in ("b.jpg", "c.jpg", "d.jpg"):
         ok("review", "label", name, "real")
@@ -271,6 +274,20 @@ def test_gold_that_is_wrong_is_refused_whole(
     ok("db", "upgrade")
     assert refused(modctl("gold", "add", *arguments, stdin=stdin)).startswith(message)
     assert ok("gold", "list", "--json").out == ""
+
+
+def test_web_opens_the_page_for_this_reviewer_alone(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr("moderation.web.local.run", lambda _, reviewer, **how: called.append((reviewer, how)))
+    ok("reviewer", "add", "eve", "--role", "senior")
+    ok("review", "--web", "--reviewer", "eve", "--port", 8123, "--no-browser")
+    ok("review", "--web")
+    assert called == [
+        ("eve", {"is_senior": True, "open_browser": False, "port": 8123}),
+        ("olga", {"is_senior": False, "open_browser": True, "port": 0}),
+    ]
+    ok("reviewer", "remove", "eve", "--yes")
+    assert "eve was removed" in refused(modctl("review", "--web", "--reviewer", "eve"))
 
 
 def test_a_sitting_needs_a_terminal(filled: Store) -> None:

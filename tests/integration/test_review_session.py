@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
+from PIL import Image
 from sqlalchemy import update
 
 from moderation.cli.review.keys import Form, Mode
@@ -73,13 +74,17 @@ class Canvas:
 
 
 class Gallery:
-    """Has no pictures, and says which was opened."""
+    """Has small pictures of all but what is `missing`, and says which was opened."""
+
+    missing = ""
 
     def load(self, image_id: ImageId) -> Picture:
-        return Picture(None, "", f"no picture: {image_id}")
+        if image_id == self.missing:
+            return Picture(None, "", f"no picture: {image_id} is not there")
+        return Picture(Image.new("RGB", (16, 16)), f"the size of {image_id}")
 
     def zoom(self, picture: Picture) -> str:
-        return f"opened {picture.problem.split()[-1]}"
+        return f"opened {picture.facts.split()[-1]}"
 
 
 @pytest.fixture
@@ -112,7 +117,7 @@ def test_pictures_come_one_after_the_other_and_the_score_only_with_the_answer(fo
     first, second, *_ = canvas.views
     assert first.head == "ann   4 left   0 answered"
     assert first.facts[0] == "a"
-    assert "source default   waiting" in first.facts[1]
+    assert "source default   the size of a   waiting" in first.facts[1]
     assert "0.50" not in f"{first}"
     assert second.last == "a: you real, machine REVIEW 0.50; label real, weak"
     assert second.head.startswith("ann   3 left   1 answered   ")
@@ -145,6 +150,12 @@ def test_back_takes_the_last_answer_back_and_shows_its_picture(four: Store) -> N
     assert canvas.views[3].facts[0] == "b"
     assert [review.act for review in said(four, "b")] == [Act.ANSWER, Act.UNDO, Act.ANSWER]
     assert [review.answer for review in said(four, "a")] == [Answer.REAL]
+
+
+def test_back_gives_back_what_was_on_the_screen(four: Store) -> None:
+    canvas = sitting(four, *"rb")  # and quits, holding nothing: not a, and not b
+    assert canvas.views[-1].facts[0] == "a"
+    assert len(tasks(four)) == 4
 
 
 def test_back_goes_no_further_than_this_sitting(four: Store) -> None:
@@ -212,6 +223,15 @@ def test_help_and_zoom_answer_nothing(four: Store) -> None:
     assert said(four, "a") == []
 
 
+def test_without_its_picture_nothing_is_judged(four: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gallery, "missing", "a")
+    canvas = sitting(four, *"rfusr")
+    assert canvas.views[0].note == "no picture: a is not there"
+    assert canvas.hints() == ["there is no picture to judge: s skips it, e escalates it"] * 3
+    assert [review.act for review in said(four, "a")] == [Act.SKIP]
+    assert [review.answer for review in said(four, "b")] == [Answer.REAL]
+
+
 def test_an_outage_is_told_and_the_answer_can_be_given_again(four: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def down(*_: object, **__: object) -> None:
         raise ServiceDown("the SQL database", "no route")
@@ -244,5 +264,9 @@ def test_gold_looks_like_the_task_in_whose_place_it_comes(four: Store) -> None:
     assert found is not None
     assert (found.source, found.priority, found.created_at) == ("default", 0, ordinary.created_at)
     at.release(found)
+    other = replace(ordinary, source="web", priority=7, due_at=ordinary.due_at + timedelta(hours=1))
+    again = gold.hand_out(ImageId("gold/1"), "bob", like=other, lease_s=60)
+    assert again is not None
+    assert (again.task_id, again.source, again.priority, again.due_at) == (found.task_id, "web", 7, other.due_at)
     assert gold.remove([ImageId("gold/1"), ImageId("gold/2")], by=By("admin")) == 1
     assert all(task.image_id != "gold/1" for task in tasks(four))

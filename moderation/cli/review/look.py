@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from moderation.wiring import Wiring
 
 _REASONS = [each.value for each in Reason if each is not Reason.GOLD]
+_SCORE = ("probability", "verdict_id")  # not before the answer, to nobody; modctl verdicts has it
 _DAY = timedelta(days=1)
 
 
@@ -32,7 +34,7 @@ def list_(reason: str | None, limit: int, as_json: bool) -> None:
     found = [task for task in found if task.reason is not Reason.GOLD][:limit]
     if as_json:
         for task in found:
-            print_json(task)
+            print_json({name: value for name, value in asdict(task).items() if name not in _SCORE})
     elif found:
         rows = [
             (t.image_id, t.source, t.reason, t.priority, local_time(t.created_at), "yes" if t.is_senior else "",
@@ -73,7 +75,8 @@ def stats(as_json: bool) -> None:
         waiting = wiring.review_tasks.open_counts()
         oldest = wiring.review_tasks.oldest_open()
         reviews = wiring.reviews.list(since=now - _DAY)
-    answers = [review for review in reviews if review.act is Act.ANSWER]
+    taken_back = {review.undoes for review in reviews}
+    answers = [review for review in reviews if review.act is Act.ANSWER and review.review_id not in taken_back]
     seconds = [review.seconds for review in answers if review.seconds is not None]
     found = {
         "open": sum(waiting.values()),

@@ -78,7 +78,7 @@ class Session:
             if self.canvas.is_stale:
                 self.canvas.draw(self._view, self._form)
             return True
-        before = self._form.mode
+        mode, view = self._form.mode, self._view
         self._form, action = press(self._form, key)
         if action is not None and action.do is Do.QUIT:
             return False
@@ -91,11 +91,15 @@ class Session:
             self._go_on(str(error))
         except ServiceDown as error:
             self._hint(f"not done, try again: {error}".splitlines()[0])
-        if Mode.HELP in (before, self._form.mode) and before is not self._form.mode:
-            self.canvas.draw(self._view, self._form)
-        else:
-            self.canvas.draw_form(self._form)
+        self._redraw(mode, view)
         return True
+
+    def _redraw(self, mode: Mode, view: View) -> None:
+        """What changed since `mode` and `view` were on the screen; a new view has been drawn already."""
+        if mode is not self._form.mode and Mode.HELP in (mode, self._form.mode):
+            self.canvas.draw(self._view, self._form)
+        elif self._view is view or self._form.hint:
+            self.canvas.draw_form(self._form)
 
     def _do(self, action: Action) -> None:
         match action.do:
@@ -115,7 +119,10 @@ class Session:
                 self._go_on(f"{self._task.image_id}: a senior decides")
 
     def _answer(self, action: Action) -> None:
-        if self._task is None or action.answer is None:
+        if self._task is None or self._picture is None or action.answer is None:
+            return
+        if self._picture.problem:
+            self._hint("there is no picture to judge: s skips it, e escalates it")
             return
         seconds = round(self.now_s() - self._shown_s, 2)
         said = Said(action.answer, self._form.evidence, self._form.note, seconds)
@@ -126,7 +133,7 @@ class Session:
 
     def _back(self) -> None:
         if not self._answered:
-            self._hint("there is no answer of this sitting to take back; by its number: modctl review undo --id")
+            self._hint("no answer of this sitting to take back; others: modctl review undo --id")
             return
         try:
             task = self.desk.undo(review_id=self._answered[-1])

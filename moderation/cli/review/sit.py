@@ -1,4 +1,4 @@
-"""modctl review without a command: a sitting at the terminal."""
+"""modctl review without a command: a sitting at the terminal, or in a browser."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from moderation.cli.shared import counted, parts, say
 def sit(reviewer: str, *, senior: bool, images: bool) -> None:
     """Until the reviewer quits, by q or Ctrl-C."""
     check_terminal()
+    from moderation.cli.review.facts import span
     from moderation.cli.review.picture import Pictures
     from moderation.cli.review.screen import Screen
     from moderation.cli.review.session import COUNTED_UP_TO, Session
@@ -30,5 +31,14 @@ def sit(reviewer: str, *, senior: bool, images: bool) -> None:
             gallery.close()
         left = wiring.review_tasks.left(desk.reviewer, is_senior=desk.is_senior, limit=COUNTED_UP_TO)
     count = f"{left:,}" if left < COUNTED_UP_TO else f"{left:,} or more"
-    minutes = (time.monotonic() - began_s) / 60
-    say(f"{counted(len(session.seconds), 'picture')} answered in {minutes:.0f} min; {count} left for {desk.reviewer}.")
+    took = span(time.monotonic() - began_s)
+    say(f"{counted(len(session.seconds), 'picture')} answered in {took}; {count} left for {desk.reviewer}.")
+
+
+def sit_in_browser(reviewer: str, *, senior: bool, port: int, open_browser: bool) -> None:
+    """Until Ctrl-C."""
+    from moderation.web.local import run
+
+    with parts() as wiring:
+        desk = desk_of(wiring, reviewer, senior=senior)
+        run(wiring, desk.reviewer, is_senior=desk.is_senior, open_browser=open_browser, port=port)

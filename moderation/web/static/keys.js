@@ -61,7 +61,8 @@ for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 }
 help.addEventListener("keydown", (event) => {
-  if (event.key !== "?") return;
+  if (event.key !== "?" || !help.open) return; // closed, it may keep the focus for a moment
   event.preventDefault();
+  event.stopPropagation(); // or it would be opened again
   help.close();
 });

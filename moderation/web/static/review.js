@@ -81,6 +81,7 @@ async function lookAhead(mine) {
   ahead = null;
   try {
     const found = await call("ahead", held(mine));
+    if (found.task && isPaused) return callAndGo("leave", { held: [found.task] });
     if (task !== mine || !found.task) return;
     ahead = found.task;
     await load(found.picture);
@@ -112,6 +113,7 @@ function held(each) {
 }
 
 function answer(choice) {
+  if (task && find("picture").hidden) return notice("There is no picture to judge. Skip it or escalate it.");
   const evidence = [...document.querySelectorAll("#evidence input:checked")].map((box) => box.value);
   const seconds = Math.min(86_400, (performance.now() - shownAt) / 1000);
   return step("answer", { ...held(task ?? {}), answer: choice, evidence, note: find("note").value, seconds });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -52,7 +53,7 @@ def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(website: 
 
 def test_every_answer_forbids_what_is_not_ours(website: Website) -> None:
     visitor = Visitor.logged_in(website)
-    answers = [
+    answers: list[Any] = [
         visitor.client.get(path) for path in ("/review", "/static/review.js", "/pictures/9", "/nothing", "/login")
     ]
     for answer in [*answers, visitor.post("next"), visitor.client.post("/api/next")]:
@@ -80,7 +81,7 @@ def test_what_another_site_sends_is_refused(website: Website) -> None:
     website.add_pictures(1)
     visitor = Visitor.logged_in(website)
     for token in ("", "wrong", "é"):
-        refused = visitor.client.post("/api/next", headers={"X-CSRF-Token": token.encode()})
+        refused = visitor.client.post("/api/next", headers={b"X-CSRF-Token": token.encode()})
         assert (refused.status_code, refused.json()["kind"]) == (403, "forbidden")
     assert website.wiring.review_tasks.list()[0].claimed_by is None
     assert visitor.client.post("/logout", data={"csrf": "wrong"}).status_code == 403
