@@ -43,6 +43,10 @@ class Seat:
             assert time.monotonic() < deadline
             self.page.wait_for_timeout(100)
 
+    def held(self) -> int:
+        """How many open tasks somebody holds."""
+        return sum(each.claimed_by is not None for each in self.website.wiring.review_tasks.list())
+
     @property
     def picture(self) -> Locator:
         return self.page.locator("#picture")

@@ -51,6 +51,7 @@ def test_grey_and_blur_stick(seat: Seat) -> None:
             expect(seat.page.get_by_role("button", name=re.compile(name))).to_have_attribute("aria-pressed", "true")
         look = seat.picture.evaluate("(image) => getComputedStyle(image).filter")
         assert look.startswith("grayscale(1) blur(")
+        seat.waits_until(lambda: seat.held() == 2)  # this one and the next: what is under way would be lost
         seat.page.reload()
         seat.sees(first)
     seat.press("g", "h", "r")

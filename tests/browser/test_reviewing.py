@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import update
 
-from moderation.domain.review import Act, Answer, Evidence, Reason, TaskState
+from moderation.domain.review import Act, Answer, Evidence, Reason
 from moderation.storage.tables import ReviewTaskRow
 from tests.browser.desk import Seat
 from tests.moderated import desk
@@ -23,11 +23,6 @@ def lapse_to_bob(seat: Seat, image_id: str) -> None:
         session.execute(update(ReviewTaskRow).where(ReviewTaskRow.image_id == image_id).values(lease_until=past))
     bobs = desk(seat.website.store, "bob").take(seat.task(image_id).image_id)
     assert bobs is not None
-
-
-def held(seat: Seat) -> int:
-    """How many open tasks somebody holds."""
-    return sum(each.claimed_by is not None for each in seat.website.wiring.review_tasks.list(state=TaskState.OPEN))
 
 
 def test_log_in_with_a_wrong_and_a_right_token(seat: Seat) -> None:
@@ -171,14 +166,15 @@ def test_leaving_and_pausing_give_the_pictures_back(seat: Seat) -> None:
     names = seat.website.add_pictures(2)
     seat.log_in()
     seat.sees(names[0])
+    seat.waits_until(lambda: seat.held() == 2)  # the next one too
     seat.press("q")
     expect(seat.page.locator("#stage-words")).to_contain_text("Paused")
-    seat.waits_until(lambda: held(seat) == 0)
+    seat.waits_until(lambda: seat.held() == 0)
     seat.press("q")
     seat.sees(names[0])
-    seat.waits_until(lambda: held(seat) == 2)  # the next one too
+    seat.waits_until(lambda: seat.held() == 2)
     seat.page.goto(f"{seat.address}/dashboard")
-    seat.waits_until(lambda: held(seat) == 0)
+    seat.waits_until(lambda: seat.held() == 0)
 
 
 def test_what_comes_into_an_empty_queue_appears_by_itself(seat: Seat) -> None:

@@ -120,7 +120,8 @@ function answer(choice) {
 }
 
 function leave() {
-  const leases = [task, ahead].filter(Boolean).map(held);
+  // This one last: a page that is loaded again meanwhile then finds it, not the next one.
+  const leases = [ahead, task].filter(Boolean).map(held);
   if (leases.length) callAndGo("leave", { held: leases });
   task = ahead = null;
   isReady = false;
