@@ -20,8 +20,8 @@ from moderation.detector.preprocess import Normalisation, normalise, stack
 from moderation.detector.question import QUESTIONS
 from moderation.detector.scoring import answer_logits, margins
 from moderation.errors import ConfigurationError, ImageRejected, PromptMismatch, RejectReason
+from moderation.files import write_whole
 from moderation.training.adapter import Adapter
-from moderation.training.cache import write_whole
 from moderation.training.run import ADAPTER
 
 _OURS, _WEIGHTS, _CONFIG = "antifake.json", "adapter_model.safetensors", "adapter_config.json"
