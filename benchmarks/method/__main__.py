@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import sys
 import time
 from pathlib import Path
@@ -55,7 +54,6 @@ def study(work: Path, *, smoke: bool = False) -> dict[str, Any]:
         "command": "python -m benchmarks.method",
         "machine": _machine(),
         "seconds": clock.seconds,
-        "cpu_seconds": clock.cpu_seconds,
         "runs": tuned,
         "comparisons": {
             each.name: {"command": runner.command_of(each), **page.kept(evaluations[each.name])} for each in kept
@@ -69,25 +67,17 @@ class Clock:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        self.seconds: dict[str, int] = known.get("seconds", {})
-        self.cpu_seconds: int = known.get("cpu_seconds", 0)
-        self._began, self._cpu = time.monotonic(), _cpu_seconds()
+        self.seconds: dict[str, int] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self._began = time.monotonic()
 
     def end_stage(self, name: str) -> None:
         """Adds the time since the last stage's end."""
-        now, cpu = time.monotonic(), _cpu_seconds()
+        now = time.monotonic()
         self.seconds[name] = self.seconds.get(name, 0) + round(now - self._began)
-        self.cpu_seconds += round(cpu - self._cpu)
-        self._began, self._cpu = now, cpu
-        self._file.write_text(json.dumps({"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}), encoding="utf-8")
+        self._began = now
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps(self.seconds), encoding="utf-8")
         sys.stderr.write(f"{self.seconds[name]:6d} s  {name} done\n")
-
-
-def _cpu_seconds() -> float:
-    """Of this process and of those of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _machine() -> str:

@@ -39,13 +39,13 @@ def render(results: Results) -> str:
 def _head(results: Results) -> str:
     seconds = results["seconds"]
     stages = ", ".join(f"{name} {value} s" for name, value in seconds.items())
-    minutes, cpu = sum(seconds.values()) / 60, results["cpu_seconds"] / 60
+    minutes = sum(seconds.values()) / 60
     return f"""
 ## Measured on the miniature
 
 By `{results["command"]}` (`make method`) on {results["machine"]},
-in {minutes:.0f} minutes ({stages}) and {cpu:.0f} minutes of CPU time. Seed 42 unless named; `data/` and `prompts/` lie below
-`build/method`, and the pictures are made by `python -m moderation.miniature.datasets`.
+in {minutes:.0f} minutes ({stages}). Seed 42 unless named; `data/` and `prompts/` lie below `build/method`, and the
+pictures are made by `python -m moderation.miniature.datasets`.
 
 Tuned on photographs and decoder families of the `train` split, chosen and calibrated on those of `val`, measured on
 those of `test`: none of the three shares a photograph or a family with another

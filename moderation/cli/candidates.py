@@ -21,16 +21,14 @@ if TYPE_CHECKING:
 
 ZERO_SHOT = "zero-shot"
 LORA = "lora:"
-DEFAULT_THRESHOLD = 0.5  # where a calibrated P(fake) calls either class equally likely; the paper's argmax, too
 _CHECKPOINTS = {".pth", ".pt"}
 _SQLITE = "sqlite:///"
 
 
-def candidates(wiring: Wiring, wanted: Sequence[str], threshold: float | None) -> list[Candidate]:
+def candidates(wiring: Wiring, wanted: Sequence[str], threshold: float) -> list[Candidate]:
     """A candidate for each of `wanted`, in order; for none the active prompt's. Names are made unique.
 
-    threshold None: each prompt's own, `threshold` in its metadata. Raises ConfigurationError that names what it is
-    about.
+    Raises ConfigurationError that names what it is about.
     """
     made = [_candidate(wiring, each, threshold) for each in wanted] if wanted else [_default(wiring, threshold)]
     seen: Counter[str] = Counter()
@@ -48,23 +46,41 @@ def _renamed(candidate: Candidate, name: str) -> Candidate:
     return replace(candidate, subject=replace(candidate.subject, name=name))
 
 
-def _candidate(wiring: Wiring, wanted: str, threshold: float | None) -> Candidate:
+def _candidate(wiring: Wiring, wanted: str, threshold: float) -> Candidate:
     if wanted == ZERO_SHOT:
         return _of_prompt(wiring, ZERO_SHOT, _plain(wiring), threshold)
     if wanted.startswith(LORA):
         return _of_lora(wiring, Path(wanted.removeprefix(LORA)), threshold)
-    file = Path(wanted)
+    file = _file(wanted)
     if file.is_file():
         prompt = _original(wiring, file) if file.suffix in _CHECKPOINTS else load_prompt(file)
-        return _of_prompt(wiring, file.stem, prompt, threshold, setting=wanted)
+        return _of_prompt(wiring, _name(file, prompt), prompt, threshold, setting=wanted)
     if file.suffix or "/" in wanted or file.exists():
-        hint = f"a prompt file, a registered id, {ZERO_SHOT}, or {LORA}FOLDER"
-        raise ConfigurationError("--prompt", f"{wanted} is no file", hint=hint)
+        hint = f"a prompt file, the folder of a run, a registered id, {ZERO_SHOT}, or {LORA}FOLDER"
+        problem = f"{wanted} has no prompt in it" if file.is_dir() else f"{wanted} is no file"
+        raise ConfigurationError("--prompt", problem, hint=hint)
     record = wiring.prompts.find(wanted)
     return _of_prompt(wiring, record.prompt_id, _registered(wiring, record.prompt_id), threshold, setting=wanted)
 
 
-def _default(wiring: Wiring, threshold: float | None) -> Candidate:
+def _file(wanted: str) -> Path:
+    """The prompt in a run's folder, or what was named."""
+    from moderation.training.run import PROMPT
+
+    path = Path(wanted)
+    return path / PROMPT if (path / PROMPT).is_file() else path
+
+
+def _name(file: Path, prompt: SoftPrompt) -> str:
+    """Every run's prompt has the same file name: then what the run was called, if its prompt says it."""
+    from moderation.training.run import PROMPT
+
+    plan = prompt.metadata.get("plan")
+    named = plan.get("name") if file.name == PROMPT and isinstance(plan, dict) else None
+    return str(named or file.stem)
+
+
+def _default(wiring: Wiring, threshold: float) -> Candidate:
     from moderation.flows.active import no_active_prompt
     from moderation.miniature import PROMPT_FILE
 
@@ -115,7 +131,7 @@ def _original(wiring: Wiring, file: Path) -> SoftPrompt:
     return checkpoint.to_prompt(wiring.backbone.name)
 
 
-def _of_prompt(wiring: Wiring, name: str, prompt: SoftPrompt, threshold: float | None, setting: str = "") -> Candidate:
+def _of_prompt(wiring: Wiring, name: str, prompt: SoftPrompt, threshold: float, setting: str = "") -> Candidate:
     from moderation.detector import Detector
     from moderation.evaluation.result import Subject
     from moderation.flows.score import Candidate
@@ -124,11 +140,10 @@ def _of_prompt(wiring: Wiring, name: str, prompt: SoftPrompt, threshold: float |
         detector = Detector(wiring.backbone, prompt)
     except PromptMismatch as error:
         raise ConfigurationError(setting or name, f"it does not fit: {error.problem}", hint=error.hint) from None
-    own = _threshold(setting or name, prompt.metadata.get("threshold", DEFAULT_THRESHOLD))
-    return Candidate(Subject(name, prompt.sha256, own if threshold is None else threshold), detector)
+    return Candidate(Subject(name, prompt.sha256, threshold), detector, prompt.metadata)
 
 
-def _of_lora(wiring: Wiring, folder: Path, threshold: float | None) -> Candidate:
+def _of_lora(wiring: Wiring, folder: Path, threshold: float) -> Candidate:
     from moderation.evaluation.result import Subject
     from moderation.flows.score import Candidate
     from moderation.training.lora import load_lora
@@ -136,15 +151,7 @@ def _of_lora(wiring: Wiring, folder: Path, threshold: float | None) -> Candidate
     if not folder.exists():
         raise ConfigurationError("--prompt", f"{LORA}{folder} leads nowhere", hint="name the folder modctl tune made")
     detector = load_lora(folder, wiring.backbone)
-    own = _threshold(str(folder), getattr(detector, "threshold", DEFAULT_THRESHOLD))
-    subject = Subject(f"lora {detector.name}", _hash_of(folder), own if threshold is None else threshold)
-    return Candidate(subject, detector)
-
-
-def _threshold(setting: str, value: object) -> float:
-    if isinstance(value, int | float) and 0 <= value <= 1:
-        return float(value)
-    raise ConfigurationError(setting, f"its threshold {value!r} is none", hint="give one: --threshold 0.5")
+    return Candidate(Subject(detector.name, _hash_of(folder), threshold), detector, detector.metadata)
 
 
 def _hash_of(folder: Path) -> str:

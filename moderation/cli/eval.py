@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from moderation.wiring import Wiring
 
 PRESETS = ("antifakeprompt", "genimage", "universalfakedetect", "aigibench")  # a test holds them to datasets.PRESETS
+THRESHOLD = 0.5  # where a calibrated P(fake) calls either class equally likely; the paper's argmax, too
 ROBUSTNESS_SAMPLE = 200  # pictures a set: a rate of one half is then known to about +-.07
 SHOWN = 10  # pictures that could not be scored, on the screen
+_EXIF = (
+    "Warning: pictures are turned as their EXIF says, which the original code ignores; to compare with the paper's "
+    "figures set MODERATION_EXIF_ORIENTATION=false"
+)
 
 
 @click.command()
@@ -34,10 +39,11 @@ SHOWN = 10  # pictures that could not be scored, on the screen
 @click.option("--split", type=click.Choice(("train", "val", "test", "all")),
               help="Only pictures of this split; test if not given, where the data name splits.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N pictures of each set.")
-@click.option("--prompt", "prompts", multiple=True, metavar="ID|FILE|zero-shot|lora:PATH",
-              help="What to evaluate; several stand side by side. The active prompt if not given.")  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1), metavar="P",
-              help="P(fake) from which a picture is called fake; each prompt's own (0.5) if not given.")  # fmt: skip
+@click.option("--prompt", "prompts", multiple=True, metavar="ID|FILE|RUN|zero-shot|lora:RUN",
+              help="What to evaluate; several stand side by side. RUN: a folder of modctl tune. The active prompt if "
+              "not given.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0, 1), default=THRESHOLD, show_default=True, metavar="P",
+              help="P(fake) from which a picture is called fake.")  # fmt: skip
 @click.option("--robustness", is_flag=True, help="Also under JPEG, resizing, blur and the rest.")
 @click.option("--robustness-sample", type=click.IntRange(min=1), default=ROBUSTNESS_SAMPLE, show_default=True,
               metavar="N", help="For that, N pictures of each set.")  # fmt: skip
@@ -62,7 +68,7 @@ def command(
     split: str | None,
     limit: int | None,
     prompts: tuple[str, ...],
-    threshold: float | None,
+    threshold: float,
     robustness: bool,
     robustness_sample: int,
     shortcuts: bool,
@@ -114,6 +120,8 @@ def _evaluate(
 ) -> Evaluation:
     from moderation.flows.evaluate import RESULT_FILE, configuration, evaluate, folder_for
 
+    if data.facts["preset"] == PRESETS[0] and wiring.settings.exif_orientation:
+        say(_EXIF)
     look, made_by = _look(wiring, asked), score_versions(wiring)
     made_with = configuration(data, asked, plan, made_by)
     folder = out or folder_for(data.name, made_with)
@@ -134,6 +142,8 @@ def _evaluate(
         )
     if evaluation.unreadable:
         say(_unreadable(evaluation, folder / RESULT_FILE))
+    for warning in evaluation.warnings:
+        say(f"Warning: {warning}")
     say(f"results: {folder / ('report.html' if plan.report else RESULT_FILE)}")
     return evaluation
 

@@ -29,9 +29,9 @@ def read_data(
     from moderation.flows.evaluate import LabelledSet
 
     path = data or manifest or Path()
-    images, missing = _read(data, manifest, preset, split)
-    if preset is None:
-        images = _of_split(images, split, path)
+    everything, missing = _read(data, manifest, preset, split)
+    images = _of_split(everything, split, path) if preset is None else everything
+    hashes = _hashes(everything, images)
     unnamed = path.resolve().stem
     images = [image if image.set else replace(image, set=unnamed) for image in images]
     if limit is not None:
@@ -43,7 +43,28 @@ def read_data(
         "limit_per_set": limit,
         "sha256": manifest_sha256(images),
     }
-    return LabelledSet(preset or unnamed, images, facts, missing)
+    return LabelledSet(preset or unnamed, images, facts, missing, hashes)
+
+
+def _hashes(everything: list[LabelledImage], chosen: list[LabelledImage]) -> frozenset[str]:
+    """Of what somebody may have tuned or calibrated on that holds any of `chosen`.
+
+    That is all of the data, one of its splits, or all but the test pictures; and of folders one set, which had no name
+    where its folders were given one by one.
+    """
+    from moderation.datasets.labelled import manifest_sha256
+
+    there = frozenset(image.split for image in everything)
+    wanted = {image.split for image in chosen}
+    parts = {there, there - {"test"}, there & {"train", "val"}, frozenset(wanted), *(frozenset({one}) for one in there)}
+    found = {manifest_sha256(image for image in everything if image.split in part) for part in parts if part & wanted}
+    if there == {""}:
+        sets: dict[str, list[LabelledImage]] = {}
+        for image in everything:
+            sets.setdefault(image.set, []).append(replace(image, set=""))
+        unnamed = [image for images in sets.values() for image in images]
+        found |= {manifest_sha256(images) for images in (unnamed, *sets.values())}
+    return frozenset(found)
 
 
 def _read(

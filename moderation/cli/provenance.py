@@ -48,7 +48,7 @@ def typed_command(context: click.Context) -> str:
     words = ["modctl", "eval"]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
-        if value in (None, (), False) or value == parameter.get_default(context):
+        if value is None or value is False or value in ((), parameter.get_default(context)):
             continue
         option = parameter.opts[0]
         for each in value if isinstance(value, tuple) else (value,):

@@ -67,7 +67,8 @@ def _choice(*names: str) -> click.Choice[str]:
 @click.option("--augment", type=_choice("none", "paper", "robust"), help="paper: random crop and flip; robust: also "
               "JPEG, resize, blur, alike for both classes. [none]")  # fmt: skip
 @click.option("--normalisation", metavar="dataset|clip|R,G,B/R,G,B", help="Mean and deviation by channel. [dataset]")
-@click.option("--epochs", type=click.IntRange(1), help="[about 400 steps, 2 to 200 epochs]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training pictures, each with a "
+              "validation. [about 400 steps in at most 40 validations]")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures a step. [32]")
 @click.option("--lr", type=float, help="The highest learning rate. [as suits the backbone]")
 @click.option("--schedule", type=_choice("paper", "onecycle", "cosine", "constant"), help="[onecycle]")

@@ -55,7 +55,9 @@ def _facts(plan: TunePlan, data: TuningData, coming: Mapping[str, Any], asked: M
         "method": "LoRA"
         if plan.method == "lora"
         else f"{plan.position}, sides {plan.sides}, tokens {plan.tokens}, members {plan.members}, init {plan.init}",
-        "steps": f"{plan.epochs} epochs of {coming['steps_per_epoch']} steps, batches of {plan.batch_size}"
+        "steps": f"{counted(plan.epochs or 1, 'epoch')} of {counted(coming['steps_per_epoch'], 'step')}, "
+        f"batches of {plan.batch_size}"
+        + (f", {plan.passes} times over the pictures in each epoch" if plan.passes > 1 else "")
         + (f", {plan.members} members" if plan.members > 1 else ""),
         "learning": f"loss {plan.loss}, lr {plan.lr:g} {plan.schedule}, weight decay {plan.weight_decay:g}, "
         f"augment {plan.augment}, {plan.precision}, seed {plan.seed}",
@@ -92,8 +94,9 @@ def print_outcome(
         else f"{plan.name}, not registered" + (", as asked" if no_register else ""),
         "file": str(tuned.artefact),
         "validation": f"AUC {metrics['auc']:.3f}, balanced accuracy {metrics['balanced_accuracy']:.3f} "
-        f"(real {metrics['accuracy_real']:.3f}, fake {metrics['accuracy_fake']:.3f}), loss {metrics['loss']:.4f}, "
-        f"{metrics['n_real']} real and {metrics['n_fake']} fake",
+        f"(real {metrics['accuracy_real']:.3f}, fake {metrics['accuracy_fake']:.3f}), "
+        + (f"loss {metrics['loss']:.4f}, " if "loss" in metrics else "")
+        + f"{metrics['n_real']} real and {metrics['n_fake']} fake",
         "calibration": "; ".join(tuned.notes) or "fitted",
         "report": str(tuned.report),
     }  # fmt: skip

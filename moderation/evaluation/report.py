@@ -84,7 +84,7 @@ def render_tuning(report: TuningReport, out: Path) -> Path:
         pictures.append(drawn("ROC on validation pictures", "roc", plots.roc_plot(curve)))
         panels = {
             "before calibration": (report.is_fake, report.probability_before),
-            "after calibration": (report.is_fake, report.probability_after),
+            "after, on what fitted it": (report.is_fake, report.probability_after),
         }
         title = "Reliability before and after calibration"
         pictures.append(drawn(title, "calibration", plots.reliability_plot(panels)))

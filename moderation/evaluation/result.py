@@ -17,15 +17,20 @@ from moderation.evaluation.compare import Comparison, compare
 from moderation.evaluation.figures import SetMetrics
 from moderation.evaluation.robustness import RobustnessRow
 from moderation.evaluation.scores import ScoreTable
+from moderation.evaluation.seen import warning
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was evaluated. identity: what exactly it is (a sha256, a path). threshold: P(fake) >= it is called fake."""
+    """What was evaluated. identity: what exactly it is (a sha256, a path). threshold: P(fake) >= it is called fake.
+
+    seen: what of it was made on the pictures that it is measured on; see `evaluation.seen`.
+    """
 
     name: str
     identity: str
     threshold: float
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class CandidateResult:
     """One candidate's figures. sets: by name, in order. overall: all pictures pooled.
 
     mean_accuracy: of the sets' `accuracy`, each set counting once, as the paper's AVG does (for its one-class sets).
-    worst: the set with the lowest `accuracy`; '' where nothing was scored.
+    worst: the set with the lowest `accuracy`; '' where nothing was scored. seen: see Subject.
     """
 
     name: str
@@ -52,6 +57,7 @@ class CandidateResult:
     overall: SetMetrics
     mean_accuracy: float | None
     worst: str
+    seen: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,18 @@ class Evaluation:
     resamples: int
     provenance: Mapping[str, Any]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each candidate that was made on what it is measured on."""
+        return tuple(warning(one.name, one.seen) for one in self.candidates if one.seen)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data with a stable order of keys; what is no finite number is null."""
         plain = asdict(self)
         for candidate, found in zip(plain["candidates"], self.candidates, strict=True):
             candidate["sets"] = {name: asdict(metrics) for name, metrics in found.sets.items()}
         plain["n_unreadable"] = len(self.unreadable)
+        plain["warnings"] = list(self.warnings)
         cleaned: dict[str, Any] = json.loads(json.dumps(_finite(plain)))
         return cleaned
 
@@ -110,6 +122,7 @@ def assess(
         overall=measured(mine) if len(found) != 1 else next(iter(found.values())),
         mean_accuracy=float(np.mean(list(accuracies.values()))) if accuracies else None,
         worst=min(accuracies, key=lambda name: accuracies[name], default=""),
+        seen=subject.seen,
     )
 
 

@@ -22,6 +22,7 @@ from moderation.evaluation.robustness import BASELINE, CONDITIONS, RobustnessRow
 from moderation.evaluation.sample import sampled
 from moderation.evaluation.scorefile import ScoreFile
 from moderation.evaluation.scores import ScoreTable
+from moderation.evaluation.seen import seen_in
 from moderation.evaluation.shortcuts import Shortcut, audit
 from moderation.evaluation.trivia import features
 from moderation.files import write_whole
@@ -33,12 +34,16 @@ RESULT_FILE = "evaluation.json"
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """The pictures to measure on. facts: where they are from, `path` and `sha256` among them, for the record."""
+    """The pictures to measure on. facts: where they are from, `path` and `sha256` among them, for the record.
+
+    hashes: of the data sets that these pictures are, or are part of, as whoever tunes or calibrates on them records it.
+    """
 
     name: str
     images: list[LabelledImage]
     facts: Mapping[str, Any]
     missing_sets: tuple[str, ...] = ()
+    hashes: frozenset[str] = frozenset()
 
     @property
     def sets(self) -> list[str]:
@@ -121,7 +126,8 @@ def evaluate(
             file.export(out / f"scores.{form}")
         table = file.table()
         shortcuts = _shortcuts(file, plan)
-    evaluation = _conclude(table, data, [candidate.subject for candidate in candidates], plan, shortcuts, provenance)
+    subjects = [replace(one.subject, seen=seen_in(one.metadata, data.hashes)) for one in candidates]
+    evaluation = _conclude(table, data, subjects, plan, shortcuts, provenance)
     _write_json(evaluation, out / RESULT_FILE)
     if plan.report:
         from moderation.evaluation.report import render

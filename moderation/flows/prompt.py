@@ -6,7 +6,6 @@ Nothing here needs torch, so that a machine without it can look after its prompt
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +15,7 @@ from typing import Any
 from moderation.detector import Calibration
 from moderation.domain.prompt import PromptId, PromptRecord, read_header
 from moderation.errors import ConfigurationError
+from moderation.files import write_whole
 from moderation.storage.prompts import Prompts
 
 _SIDES = ("qformer", "llm")
@@ -115,14 +115,10 @@ def check_vacant(path: Path, *, force: bool) -> None:
 def write_file(path: Path, data: bytes, *, force: bool) -> None:
     """Writes all of `data` or, where that fails, nothing. Raises ConfigurationError; see `check_vacant`."""
     check_vacant(path, force=force)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(data)
-        draft.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise ConfigurationError(str(path), f"can't be written: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _header(blob: bytes) -> dict[str, Any]:

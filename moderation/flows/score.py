@@ -7,10 +7,10 @@ that can't be read or scored is a row that says why. What was scored already is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from moderation.datasets.labelled import LabelledImage
 from moderation.detector import Detector, Score
@@ -36,10 +36,11 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scorer under the name and the threshold that its figures are reported with."""
+    """A scorer under the name and the threshold that its figures are reported with. metadata: how it came about."""
 
     subject: Subject
     scorer: Scorer
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def score_pictures(

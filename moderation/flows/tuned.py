@@ -17,9 +17,11 @@ from moderation.detector.prompt import SoftPrompt
 from moderation.domain.prompt import PromptId, PromptRecord
 from moderation.errors import ConfigurationError
 from moderation.flows.prompt import register
+from moderation.flows.tuning_data import counted
 from moderation.storage.prompts import Prompts
 from moderation.training import finish
 from moderation.training.adapter import Adapter
+from moderation.training.closer import with_crops
 from moderation.training.expert_run import with_expert
 from moderation.training.loader import Features
 from moderation.training.lora import save_lora
@@ -27,6 +29,7 @@ from moderation.training.progress import Interrupt
 from moderation.training.reading import Decode
 from moderation.training.run import ADAPTER, PROMPT, RunFolder
 from moderation.training.state import Row, RunFacts
+from moderation.training.told import report_of
 from moderation.training.tune import Outcome
 from moderation.training.validation import Trainable, validate
 
@@ -94,6 +97,8 @@ def conclude(
     bench: Bench,
 ) -> Tuned:
     """Makes of the members' best what is kept. Raises ConfigurationError where a loss was no number, best kept."""
+    from moderation.evaluation.report import render_tuning
+
     good = [member for member in members if member.outcome.numbers is not None]
     failure = next((member.outcome.why for member in members if member.outcome.failed), "")
     if not good:
@@ -104,12 +109,9 @@ def conclude(
         member.trainable.load(member.outcome.numbers or {})
         found.append(validate(member.trainable, facts.plan, validation))
     measured = finish.measure(found, validation.images, facts.plan.seed)
-    expert = None
-    stopped = any(member.outcome.why == "interrupted" for member in members)
     outcomes = [member.outcome for member in good]
-    if facts.plan.expert and not (failure or stopped):
-        plain = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, None)
-        expert, measured = _expert(plain, facts, training, measured, bench)
+    stopped = any(member.outcome.why == "interrupted" for member in members)
+    expert, measured = _completed(measured, facts, outcomes, training, bench, whole=not (failure or stopped))
     metadata = finish.metadata_of(facts, measured, outcomes, _counts(training))
     prompt: SoftPrompt | None = None
     if facts.plan.method == "lora":
@@ -119,7 +121,9 @@ def conclude(
         artefact = run.write(PROMPT, prompt.to_bytes())
     if failure:
         raise ConfigurationError("--lr", failure, hint=f"the best is kept in {artefact}; {_way_out(run, failure)}")
-    report = _write_report(run, facts, measured, outcomes)
+    warning = _WARNING if facts.backbone == "miniature" else ""
+    told = report_of(facts, measured, outcomes, counted(training.images), expert, warning)
+    report = render_tuning(told, run.path)
     ended = [outcome.why for outcome in outcomes]
     run.log("finished", ended=ended, artefact=artefact.name)
     parent = PromptId(facts.parent_id) if facts.parent_id else None
@@ -149,15 +153,37 @@ def _counts(pictures: Features) -> dict[str, int]:
     return {"n_real": len(pictures.images) - fakes, "n_fake": fakes}
 
 
+def _completed(
+    measured: finish.Measured,
+    facts: RunFacts,
+    outcomes: Sequence[Outcome],
+    training: Features,
+    bench: Bench,
+    *,
+    whole: bool,
+) -> tuple[ExpertWeights | None, finish.Measured]:
+    """The pixel expert, and the figures with it and the native crops; no expert unless the run is `whole`."""
+    expert = None
+    if facts.plan.expert and whole:
+        plain = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, None)
+        expert, measured = _expert(plain, facts, training, measured, bench)
+    if facts.plan.crops:
+        bench.say("native crops: the validation pictures are scored with them")
+        finished = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, expert)
+        measured = with_crops(finished, measured, bench.backbone, bench.decode, bench.readers, facts.plan.seed)
+    return expert, measured
+
+
 def _expert(
     plain: SoftPrompt, facts: RunFacts, training: Features, measured: finish.Measured, bench: Bench
 ) -> tuple[ExpertWeights | None, finish.Measured]:
     """The pixel expert and the figures with it; none, with a note, where it does not help: the word is kept."""
     readable = [image for image in training.images if image.path not in training.unreadable]
     try:
-        return with_expert(
+        expert, after = with_expert(
             plain, facts.plan, readable, measured, bench.backbone, bench.decode, bench.readers, bench.say
         )
+        return expert, replace(after, loss=None)
     except ConfigurationError as error:
         note = f"no pixel expert: {error.problem}"
         bench.say(note)
@@ -175,13 +201,6 @@ def _write_adapter(
         calibration=measured.calibration, metadata=metadata,
     )  # fmt: skip
     return run.path / ADAPTER
-
-
-def _write_report(run: RunFolder, facts: RunFacts, measured: finish.Measured, outcomes: Sequence[Outcome]) -> Path:
-    from moderation.evaluation.report import render_tuning
-
-    warning = _WARNING if facts.backbone == "miniature" else ""
-    return render_tuning(finish.report_of(facts, measured, outcomes, warning), run.path)
 
 
 def _way_out(run: RunFolder, failure: str) -> str:

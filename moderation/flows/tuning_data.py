@@ -26,7 +26,7 @@ class TuningData:
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """{half: {what it is counted by: {value: pictures}}}."""
-        return {name: _counted(images) for name, images in (("train", self.train), ("val", self.val))}
+        return {name: counted(images) for name, images in (("train", self.train), ("val", self.val))}
 
 
 def gather(
@@ -94,7 +94,8 @@ def _check(data: TuningData) -> None:
         )  # fmt: skip
 
 
-def _counted(images: Sequence[LabelledImage]) -> dict[str, dict[str, int]]:
+def counted(images: Sequence[LabelledImage]) -> dict[str, dict[str, int]]:
+    """{what they are counted by: {value: pictures}}."""
     plain = [replace(image, generator=image.generator or "unknown", source=image.source or "unknown")
              for image in images]  # fmt: skip
     return {

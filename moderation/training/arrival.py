@@ -5,7 +5,7 @@ What an expert's word is worth must be judged on both: untouched pictures alone 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,24 +54,10 @@ def arrive(
 
     The random treatment is a function of seed and picture. Pictures that can't be read or scored are left out.
     """
-    size, crops = plain.backbone.image_size, expert.native_crops
-
-    def look(row: int) -> list[Views]:
-        try:
-            image = decode(images[row].path.read_bytes())
-        except (ImageRejected, OSError):
-            return []
-        seeds = [number(seed, row, place, "arrival") for place in range(len(CONDITIONS))]
-        found = [treat(image, np.random.default_rng(each)) for treat, each in zip(CONDITIONS, seeds, strict=True)]
-        return [views_of(each, size, crops) for each in found]
-
-    parts = [list(range(len(images)))[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     kept: list[tuple[float, float, int]] = []
-    for part, looks in ahead(readers, look, parts):
-        rows = [row for row, views in zip(part, looks, strict=True) for _ in views]
-        views = [view for one in looks for view in one]
+    for rows, views in looks(images, plain.backbone.image_size, expert.native_crops, decode, readers, seed):
         logits = expert.expert_logits(views) or []
-        for row, score, logit in zip(rows, plain.score(views), logits, strict=True):
+        for (row, _), score, logit in zip(rows, plain.score(views), logits, strict=True):
             if not isinstance(score, ImageRejected) and not isinstance(logit, ImageRejected):
                 kept.append((score.margin, logit, row))
     return Arrived(
@@ -79,3 +65,29 @@ def arrive(
         np.array([logit for _, logit, _ in kept]),
         np.array([row for _, _, row in kept], dtype=np.intp),
     )
+
+
+def looks(
+    images: Sequence[LabelledImage],
+    size: int,
+    crops: int,
+    decode: Decode,
+    readers: Executor,
+    seed: int,
+    conditions: Sequence[Condition] = CONDITIONS,
+) -> Iterator[tuple[list[tuple[int, int]], list[Views]]]:
+    """Some views at a time, each with the number of its picture and that of its condition."""
+
+    def look(row: int) -> list[Views]:
+        try:
+            image = decode(images[row].path.read_bytes())
+        except (ImageRejected, OSError):
+            return []
+        seeds = [number(seed, row, place, "arrival") for place in range(len(conditions))]
+        found = [treat(image, np.random.default_rng(each)) for treat, each in zip(conditions, seeds, strict=True)]
+        return [views_of(each, size, crops) for each in found]
+
+    parts = [list(range(len(images)))[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    for part, found in ahead(readers, look, parts):
+        rows = [(row, place) for row, views in zip(part, found, strict=True) for place in range(len(views))]
+        yield rows, [view for one in found for view in one]

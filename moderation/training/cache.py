@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import zlib
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from safetensors.torch import save
 from moderation.detector.backbone import Backbone
 from moderation.detector.preprocess import Normalisation
 from moderation.errors import ConfigurationError
+from moderation.files import write_whole
 
 DTYPE = torch.float16
 _NAME = "features"
@@ -79,10 +79,6 @@ class FeatureCache:
             return None
         return torch.frombuffer(bytearray(body), dtype=DTYPE).reshape(self.shape)
 
-    def has(self, sha256: str) -> bool:
-        """Whether there is an entry, whole or not."""
-        return self._path(sha256).exists()
-
     def put(self, sha256: str, features: torch.Tensor) -> None:
         """Keeps float16 [T, Hv]. Raises ConfigurationError when it can't be written."""
         checked = zlib.crc32(features.contiguous().numpy().tobytes())
@@ -111,19 +107,6 @@ def feature_bytes(shape: tuple[int, int]) -> int:
 def default_folder() -> Path:
     """Below the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "antifake-moderation" / "features"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """The file is there with all of `data` or as it was before; also after a kill."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def human_bytes(count: float) -> str:

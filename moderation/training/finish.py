@@ -21,7 +21,6 @@ from moderation.detector.expert import ExpertWeights
 from moderation.detector.preprocess import Normalisation
 from moderation.detector.prompt import SoftPrompt
 from moderation.evaluation.metrics import auc
-from moderation.evaluation.tuning_report import EpochRow, TuningReport
 from moderation.training.calibrate import CannotCalibrate, Fitted, fit
 from moderation.training.state import RunFacts
 from moderation.training.tune import Outcome
@@ -38,7 +37,7 @@ class Measured:
     images: Sequence[LabelledImage]
     is_fake: NDArray[np.bool_]
     margins: NDArray[np.float64]  # of an ensemble, the mean
-    loss: float
+    loss: float | None  # None where the score is no longer the tuned word's alone
     calibration: Calibration
     fitted: Fitted | None  # None where no calibration could be fitted; `notes` says why
     notes: Sequence[str]
@@ -49,13 +48,13 @@ class Measured:
         return np.array([calibration.probability(margin, image.source) for margin, image in pairs])
 
     def metrics(self) -> dict[str, float | int]:
-        """n_real, n_fake, loss, auc, and the accuracies at THRESHOLD, calibrated on the same pictures."""
+        """n_real, n_fake, loss if it is known, auc, and accuracies at THRESHOLD, calibrated on the same pictures."""
         called = self.probabilities(self.calibration) >= THRESHOLD
         real, fake = float((~called[~self.is_fake]).mean()), float(called[self.is_fake].mean())
         return {
             "n_real": int((~self.is_fake).sum()),
             "n_fake": int(self.is_fake.sum()),
-            "loss": round(self.loss, 6),
+            **({} if self.loss is None else {"loss": round(self.loss, 6)}),
             "auc": round(auc(self.is_fake.tolist(), self.margins.tolist()), 6),
             "accuracy_real": round(real, 6),
             "accuracy_fake": round(fake, 6),
@@ -79,7 +78,7 @@ def calibrated(
     images: Sequence[LabelledImage],
     is_fake: NDArray[np.bool_],
     margins: NDArray[np.float64],
-    loss: float,
+    loss: float | None,
     seed: int,
     otherwise: Calibration = _NONE,
 ) -> Measured:
@@ -138,41 +137,3 @@ def prompt_of(
         crops=Crops(plan.crops, plan.crop_pool) if plan.crops else None,
         expert=expert,
     )
-
-
-def report_of(facts: RunFacts, measured: Measured, outcomes: Sequence[Outcome], warning: str) -> TuningReport:
-    """What the run's report shows."""
-    return TuningReport(
-        name=facts.plan.name,
-        config={name: value for name, value in facts.plan.to_json().items() if value is not None},
-        history=_history(outcomes),
-        is_fake=measured.is_fake,
-        margins=measured.margins,
-        probability_before=measured.probabilities(Calibration()),
-        probability_after=measured.probabilities(measured.calibration),
-        best_epoch=outcomes[0].state.best_epoch or None,
-        metrics=measured.metrics(),
-        calibrated_on="; ".join(measured.notes),
-        facts={
-            "command": facts.command,
-            "backbone": f"{facts.backbone} at {facts.revision}",
-            "data": facts.manifest_sha256,
-            "device": f"{facts.device}, {facts.dtype}",
-            **{f"version of {name}": version for name, version in facts.versions.items()},
-        },
-        warning=warning,
-    )
-
-
-def _history(outcomes: Sequence[Outcome]) -> list[EpochRow]:
-    """By epoch, the mean over the members that got there."""
-    rows = [row for outcome in outcomes for row in outcome.state.history]
-    history = []
-    for epoch in sorted({row.epoch for row in rows}):
-        same = [row for row in rows if row.epoch == epoch]
-        mean = {
-            name: float(np.mean([getattr(row, name) for row in same]))
-            for name in ("loss", "validation_loss", "validation_auc", "learning_rate", "seconds")
-        }
-        history.append(EpochRow(epoch, **mean))
-    return history

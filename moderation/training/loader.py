@@ -35,7 +35,7 @@ MEMORY_BYTES = 2 * 2**30
 class Batch:
     """rows: of the feature source's `images`; features: float16 or the backbone's dtype, [B, T, Hv]."""
 
-    number: int  # in its epoch
+    number: int  # in its pass or its epoch
     rows: list[int]
     features: torch.Tensor
 
@@ -47,7 +47,10 @@ class Features(Protocol):
     unreadable: dict[Path, str]
 
     def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        """One batch for each list of rows, less what can't be read; a batch with nothing left is left out."""
+        """One batch for each list of rows, less what can't be read; a batch with nothing left is left out.
+
+        epoch: the number of the pass over the pictures, which what is drawn depends on.
+        """
         ...
 
 

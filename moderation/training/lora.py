@@ -20,8 +20,8 @@ from moderation.detector.preprocess import Normalisation, normalise, stack
 from moderation.detector.question import QUESTIONS
 from moderation.detector.scoring import answer_logits, margins
 from moderation.errors import ConfigurationError, ImageRejected, PromptMismatch, RejectReason
+from moderation.files import write_whole
 from moderation.training.adapter import Adapter
-from moderation.training.cache import write_whole
 from moderation.training.run import ADAPTER
 
 _OURS, _WEIGHTS, _CONFIG = "antifake.json", "adapter_model.safetensors", "adapter_config.json"
@@ -32,11 +32,19 @@ class LoraDetector:
 
     native_crops = 0
 
-    def __init__(self, adapter: Adapter, name: str, normalisation: Normalisation, calibration: Calibration) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        name: str,
+        normalisation: Normalisation,
+        calibration: Calibration,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         self.backbone = adapter.backbone
         self.name = name
         self.normalisation = normalisation
         self.calibration = calibration
+        self.metadata = dict(metadata or {})
         self._adapter = adapter
 
     def score(self, views: Sequence[Views], sources: Sequence[str] = ()) -> list[Score | ImageRejected]:
@@ -100,6 +108,7 @@ def load_lora(path: Path, backbone: Backbone) -> LoraDetector:
         mean, std = tuple(about["mean"]), tuple(about["std"])
         normalisation, calibration = Normalisation(mean, std), _calibration_from_json(about["calibration"])
         name, tuned_on, revision, text = (str(about[key]) for key in ("name", "backbone", "revision", "question"))
+        metadata = dict(about.get("metadata", {}))
         numbers = load((path / _WEIGHTS).read_bytes())
     except OSError as error:
         hint = f"a folder that `modctl tune --method lora` wrote: {_OURS}, {_WEIGHTS}, {_CONFIG}"
@@ -118,7 +127,7 @@ def load_lora(path: Path, backbone: Backbone) -> LoraDetector:
         adapter.load(numbers)
     except ValueError as error:
         raise ConfigurationError(f"lora:{path}", str(error)) from None
-    return LoraDetector(adapter, name, normalisation, calibration)
+    return LoraDetector(adapter, name, normalisation, calibration, metadata)
 
 
 def _calibration_to_json(calibration: Calibration) -> dict[str, Any]:

@@ -29,7 +29,7 @@ LORA_RATE = 2e-4 * 4096
 """Our peak rate for LoRA, times the width of the language model: 2e-4 at width 4,096 (Hu et al. 2021, GPT-3 175B use
 2e-4), and inversely with width (Yang et al. 2022, Adam on hidden weights)."""
 _STEPS = 400  # the miniature's pseudo-word took 300 steps to its best validation
-_MOST_EPOCHS, _LEAST_EPOCHS = 200, 2
+_LEAST_EPOCHS, _LEAST_STEPS = 2, 10  # steps an epoch: then a small set is validated, and kept, 40 times a run
 
 Position = Literal["prefix", "postfix", "replace"]
 Sides = Literal["both", "qformer", "llm"]
@@ -46,6 +46,8 @@ class TunePlan:
     """The default recipe is ours: two-way loss with balanced classes, vision features kept, OneCycle.
 
     None stands for what depends on backbone and data: `filled` puts a number there. `paper` has the authors' defaults.
+    An epoch is `rounds` passes over the training pictures and one validation: one pass where `epochs` was given, as in
+    the paper's recipe; else as many as make 10 steps.
     """
 
     name: str = "tuned"
@@ -58,7 +60,8 @@ class TunePlan:
     loss: Loss = "margin"
     augment: Augment = "none"
     normalisation: str = "dataset"  # dataset, clip or R,G,B/R,G,B
-    epochs: int | None = None  # None: about 400 steps, 2 to 200 epochs
+    epochs: int | None = None  # None: about 400 steps, 2 to 40 epochs
+    rounds: int | None = None  # None: 1 where epochs were given
     batch_size: int = 32  # about 12 GB of activations in bfloat16 at 7B parameters and 40 positions, by calculation
     lr: float | None = None  # None: PROMPT_RATE or LORA_RATE
     schedule: Schedule = "onecycle"
@@ -80,8 +83,8 @@ class TunePlan:
         if not self.name or self.name != self.name.strip() or set(self.name) & set("/\\\0\n"):
             raise refused("name", f"{self.name!r} can't be a folder's name")
         for name, low, high in (("tokens", 1, MAX_TOKENS), ("members", 1, MAX_MEMBERS), ("crops", 0, MAX_CROPS),
-                                ("epochs", 1, 10_000), ("batch_size", 1, 65_536), ("patience", 1, 10_000),
-                                ("seed", 0, 2**31 - 1)):  # fmt: skip
+                                ("epochs", 1, 10_000), ("rounds", 1, 10_000), ("batch_size", 1, 65_536),
+                                ("patience", 1, 10_000), ("seed", 0, 2**31 - 1)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise refused(name, f"{value} is not allowed: {low} to {high}")
@@ -113,16 +116,27 @@ class TunePlan:
         """What is asked: with the marker at the pseudo-word's place, or the plain question for LoRA."""
         return QUESTIONS["plain" if self.method == "lora" else self.position]
 
-    def iterations(self, pictures: int) -> int:
-        """Steps an epoch: an incomplete last batch is left out, as the original does, unless it is the only one."""
+    @property
+    def passes(self) -> int:
+        """Over the training pictures, an epoch."""
+        return self.rounds or 1
+
+    def steps_a_pass(self, pictures: int) -> int:
+        """An incomplete last batch is left out, as the original does, unless it is the only one."""
         return max(1, pictures // self.batch_size)
+
+    def iterations(self, pictures: int) -> int:
+        """Steps an epoch."""
+        return self.passes * self.steps_a_pass(pictures)
 
     def filled(self, *, pictures: int, lr: float) -> Self:
         """The plan with numbers for what was left open; lr: the rate that suits the backbone."""
-        epochs = self.epochs
-        if epochs is None:
-            epochs = min(max(math.ceil(_STEPS / self.iterations(pictures)), _LEAST_EPOCHS), _MOST_EPOCHS)
-        return replace(self, epochs=epochs, lr=self.lr or lr)
+        plan = replace(self, lr=self.lr or lr)
+        if self.epochs is None:
+            rounds = self.rounds or math.ceil(_LEAST_STEPS / self.steps_a_pass(pictures))
+            plan = replace(plan, rounds=rounds)
+            plan = replace(plan, epochs=max(math.ceil(_STEPS / plan.iterations(pictures)), _LEAST_EPOCHS))
+        return plan
 
     def statistics(self) -> Normalisation | None:
         """The normalisation that was named; None: that of the training pictures."""

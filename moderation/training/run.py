@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 
 from moderation.datasets.labelled import LabelledImage
 from moderation.errors import ConfigurationError
-from moderation.training.cache import write_whole
+from moderation.files import write_whole
 from moderation.training.plan import TunePlan
 from moderation.training.state import Row, RunFacts, State
 

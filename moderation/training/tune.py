@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,12 +60,12 @@ def tune(
         return _Loop(trainable, plan, member, training, validation, run, watchers, interrupt).run()
 
 
-def order_of(pictures: int, plan: TunePlan, seed: int, epoch: int) -> list[list[int]]:
-    """The batches of an epoch: a shuffle of all pictures, less what fills no batch."""
-    random = torch.Generator().manual_seed(number(seed, epoch, "order"))
+def order_of(pictures: int, plan: TunePlan, seed: int, turn: int) -> list[list[int]]:
+    """The batches of a pass, the run's number `turn` from 0: a shuffle of all pictures, less what fills no batch."""
+    random = torch.Generator().manual_seed(number(seed, turn, "order"))
     shuffled: list[int] = torch.randperm(pictures, generator=random).tolist()
     size = plan.batch_size
-    return [shuffled[place * size : (place + 1) * size] for place in range(plan.iterations(pictures))]
+    return [shuffled[place * size : (place + 1) * size] for place in range(plan.steps_a_pass(pictures))]
 
 
 class _Loop:
@@ -118,13 +118,13 @@ class _Loop:
 
     def _epoch(self, epoch: int) -> tuple[float, str]:
         """The mean loss of its steps, and what went wrong if something did."""
-        order = order_of(len(self.training.images), self.plan, self.seed, epoch)
+        iterations = self.plan.iterations(len(self.training.images))
         total, steps = 0.0, 0
         with seeded(number(self.seed, epoch, "dropout"), self.trainable.backbone), self.trainable.training():
-            for batch in self.training.batches(order, epoch):
+            for batch in self._batches(epoch):
                 lr = rate(
                     self.plan.schedule, epoch, batch.number, lr=self.plan.lr or 0.0, epochs=self.plan.epochs or 1,
-                    iterations=len(order),
+                    iterations=iterations,
                 )  # fmt: skip
                 loss = self._step(batch, lr)
                 if not math.isfinite(loss):
@@ -135,6 +135,14 @@ class _Loop:
                 if self.interrupt.asked:
                     break
         return (total / steps, "") if steps else (math.nan, "no training picture could be read")
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """An epoch's, numbered through its passes, each of which shuffles and augments anew."""
+        pictures, passes = len(self.training.images), self.plan.passes
+        for place in range(passes):
+            turn = epoch * passes + place
+            for batch in self.training.batches(order_of(pictures, self.plan, self.seed, turn), turn):
+                yield replace(batch, number=place * self.plan.steps_a_pass(pictures) + batch.number)
 
     def _step(self, batch: Batch, lr: float) -> float:
         backbone = self.trainable.backbone

@@ -14,6 +14,9 @@ import pytest
 import torch
 
 from moderation.cli.eval import PRESETS
+from moderation.datasets.folders import from_folders, from_root
+from moderation.datasets.labelled import manifest_sha256
+from moderation.datasets.manifest import read_manifest
 from moderation.datasets.presets import PRESETS as KNOWN_PRESETS
 from moderation.datasets.published import published_table
 from moderation.detector import Calibration, Detector, SoftPrompt, load_backbone
@@ -126,12 +129,15 @@ def test_nothing_that_could_be_scored_is_exit_1(tmp_path: Path) -> None:
     assert "not an image: the file is empty" in done.err
 
 
-def test_the_papers_table_stands_beside_the_new_column(root: Path, tmp_path: Path) -> None:
+def test_the_papers_table_stands_beside_the_new_column(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paper = tmp_path / "paper"
     shutil.copytree(root / "astronaut" / "real", paper / "Flickr30k")
     shutil.copytree(root / "china" / "fake", paper / "SDXL")
     call = ("eval", "--data", paper, "--preset", "antifakeprompt", "--prompt", PROMPT_FILE)
     done = ok(*call, "--out", tmp_path / "out", *QUICK)
+    assert "MODERATION_EXIF_ORIENTATION=false" in done.err
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     ours = found["candidates"][0]["sets"]
     table = published_table()
@@ -145,6 +151,8 @@ def test_the_papers_table_stands_beside_the_new_column(root: Path, tmp_path: Pat
     assert table.source in done.out
     missing = [name for name in table.rows if name not in ("Flickr", "SDXL")]
     assert done.out.splitlines()[-1] == f"not there: {', '.join(missing)}"
+    monkeypatch.setenv("MODERATION_EXIF_ORIENTATION", "false")
+    assert "EXIF" not in ok(*call, "--out", tmp_path / "as-the-original", *QUICK).err
 
 
 def test_a_manifest_with_splits_is_measured_on_its_test_pictures(root: Path, tmp_path: Path) -> None:
@@ -180,13 +188,14 @@ def test_a_registered_prompt_and_a_lora_leave_each_other_alone(
         name="shaken",
         normalisation=SoftPrompt.load(PROMPT_FILE).normalisation,
         calibration=Calibration(),
-        metadata={},
+        metadata={"tuned_on": manifest_sha256(from_root(root))},
     )
     wanted = ("zero-shot", f"lora:{tmp_path / 'lora'}", "zero-shot", SHIPPED_ID[:6])
     prompts = [argument for each in wanted for argument in ("--prompt", each)]
     found = ok("eval", "--data", root, *prompts, "--out", tmp_path / "out", *QUICK, "--limit", "2", "--json").json()
-    names = ["zero-shot", "lora shaken", "zero-shot #2", SHIPPED_ID]
+    names = ["zero-shot", "shaken", "zero-shot #2", SHIPPED_ID]
     assert [one["name"] for one in found["candidates"]] == names
+    assert [one["seen"] for one in found["candidates"]] == ["", "tuned", "", ""]
     margins = {name: [row["margin"] for row in rows(tmp_path / "out") if row["candidate"] == name] for name in names}
     assert margins["zero-shot"] == margins["zero-shot #2"]
     assert len({tuple(each) for each in margins.values()}) == 3
@@ -195,16 +204,76 @@ def test_a_registered_prompt_and_a_lora_leave_each_other_alone(
     assert [row["margin"] for row in rows(tmp_path / "alone")] == pytest.approx(margins[SHIPPED_ID], abs=1e-5)
 
 
-def test_a_prompt_brings_its_own_frozen_threshold(root: Path, tmp_path: Path) -> None:
+def test_runs_are_named_by_their_plan_and_metadata_moves_no_threshold(root: Path, tmp_path: Path) -> None:
     shipped = SoftPrompt.load(PROMPT_FILE)
-    for name, value in (("strict", 0.75), ("odd", "high")):
-        replace(shipped, metadata={"threshold": value}).save(tmp_path / f"{name}.safetensors")
-    call = ("eval", "--data", root, *QUICK, "--limit", "2", "--out", tmp_path / "out", "--json")
-    found = ok(*call, "--prompt", tmp_path / "strict.safetensors").json()
-    assert [(one["name"], one["threshold"]) for one in found["candidates"]] == [("strict", 0.75)]
-    refused = modctl(*call, "--prompt", tmp_path / "odd.safetensors")
+    for folder, plan in (("run-1", {"name": "first"}), ("run-2", {"name": "second"})):
+        (tmp_path / folder).mkdir()
+        made = replace(shipped, metadata={"plan": plan, "threshold": 0.9})
+        made.save(tmp_path / folder / "prompt.safetensors")
+        made.save(tmp_path / "kept.safetensors")
+    (tmp_path / "empty").mkdir()
+    wanted = (tmp_path / "run-1", tmp_path / "run-2" / "prompt.safetensors", tmp_path / "kept.safetensors")
+    call = ("eval", "--data", root, *QUICK, "--limit", "2", "--json")
+    found = ok(*call, *(word for each in wanted for word in ("--prompt", each)), "--out", tmp_path / "out").json()
+    names = [(one["name"], one["threshold"]) for one in found["candidates"]]
+    assert names == [("first", 0.5), ("second", 0.5), ("kept", 0.5)]
+    refused = modctl(*call, "--prompt", tmp_path / "empty")
     assert refused.code == 2
-    assert "odd.safetensors: its threshold 'high' is none" in refused.err
+    assert "empty has no prompt in it" in refused.err
+    assert "the folder of a run" in refused.err
+
+
+def test_figures_on_what_a_prompt_was_made_on_come_with_a_warning(root: Path, tmp_path: Path) -> None:
+    shipped = SoftPrompt.load(PROMPT_FILE)
+    listed = from_folders([root / "china" / "real"], [root / "china" / "fake"])
+    data = {"a set": manifest_sha256(listed), "all": manifest_sha256(from_root(root)), "other": 64 * "0"}
+    made: dict[str, dict[str, Any]] = {
+        "tuned": {"tuned_on": data["a set"]},
+        "calibrated": {"tuned_on": data["other"], "calibration": {"data_sha256": data["all"]}},
+        "both": {"tuned_on": data["all"], "calibrated_on": data["all"]},
+        "neither": {"tuned_on": data["other"]},
+    }
+    for name, metadata in made.items():
+        replace(shipped, metadata=metadata).save(tmp_path / f"{name}.safetensors")
+    prompts = [word for name in made for word in ("--prompt", tmp_path / f"{name}.safetensors")]
+    call = ("eval", "--data", root, "--limit", "2", "--resamples", "0", "--json", "--out", tmp_path / "out")
+    done = ok(*call, *prompts)
+    expected = [
+        f"{name} was {seen} on these pictures, or on data that they are part of: its figures are too good here."
+        for name, seen in (("tuned", "tuned"), ("calibrated", "calibrated"), ("both", "tuned and calibrated"))
+    ]
+    assert done.json()["warnings"] == expected
+    assert [one["seen"] for one in done.json()["candidates"]] == ["tuned", "calibrated", "tuned and calibrated", ""]
+    assert [line for line in done.err.splitlines() if "Warning" in line] == [f"Warning: {text}" for text in expected]
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(text in report for text in expected)
+    assert "The threshold is frozen" not in report
+    assert "--resamples 0" in done.json()["provenance"]["command"]
+
+    clean = ok(*call, "--prompt", tmp_path / "neither.safetensors", "--fresh")
+    assert clean.json()["warnings"] == []
+    assert "Warning" not in clean.err
+    assert "The threshold is frozen" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_test_pictures_of_a_manifest_that_was_tuned_on_are_not_seen(root: Path, tmp_path: Path) -> None:
+    lines = ["path,label,split"]
+    for number, file in enumerate(sorted((root / "china").rglob("*.jpg"))):
+        lines.append(f"{file},{file.parent.name},{('test', 'train', 'val')[number % 3]}")
+    manifest = tmp_path / "mine.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    tuning = [image for image in read_manifest(manifest) if image.split != "test"]
+    for name, seen in (("tuned", tuning), ("calibrated", [image for image in tuning if image.split == "val"])):
+        metadata = {name: manifest_sha256(seen)} if name == "tuned" else {"calibration": {"x": manifest_sha256(seen)}}
+        replace(SoftPrompt.load(PROMPT_FILE), metadata=metadata).save(tmp_path / f"{name}.safetensors")
+    call = ("eval", "--manifest", manifest, *QUICK, "--json", "--prompt", tmp_path / "tuned.safetensors",
+            "--prompt", tmp_path / "calibrated.safetensors")  # fmt: skip
+    seen_on = {
+        split: [one["seen"] for one in ok(*call, "--split", split, "--out", tmp_path / split).json()["candidates"]]
+        for split in ("test", "train", "val", "all")
+    }
+    both = ["tuned", "calibrated"]
+    assert seen_on == {"test": ["", ""], "train": ["tuned", ""], "val": both, "all": both}
 
 
 @pytest.mark.parametrize(

@@ -74,11 +74,21 @@ def test_a_plan_survives_json() -> None:
     assert TunePlan(normalisation="clip").statistics() == CLIP
 
 
-@pytest.mark.parametrize(("pictures", "epochs"), [(2000, 7), (86, 200), (150_000, 2), (5, 200)])
-def test_a_small_set_still_gets_a_few_hundred_steps(pictures: int, epochs: int) -> None:
+@pytest.mark.parametrize(
+    ("pictures", "epochs", "rounds"), [(2000, 7, 1), (300, 23, 2), (86, 40, 5), (150_000, 2, 1), (5, 40, 10)]
+)
+def test_a_small_set_gets_a_few_hundred_steps_and_few_validations(pictures: int, epochs: int, rounds: int) -> None:
     plan = TunePlan().filled(pictures=pictures, lr=0.03)
-    assert (plan.epochs, plan.lr) == (epochs, 0.03)
+    assert (plan.epochs, plan.rounds, plan.lr) == (epochs, rounds, 0.03)
+    assert plan.iterations(pictures) * epochs >= 400
+    assert plan.filled(pictures=pictures, lr=0.03) == plan
     assert TunePlan(epochs=1, lr=1.0).filled(pictures=pictures, lr=0.03).lr == 1.0
+
+
+@pytest.mark.parametrize("plan", [TunePlan.paper(), TunePlan(epochs=10, batch_size=6)])
+def test_epochs_that_were_given_are_single_passes(plan: TunePlan) -> None:
+    filled = plan.filled(pictures=13, lr=0.03)
+    assert (filled.epochs, filled.passes, filled.iterations(13)) == (10, 1, 2)
 
 
 def test_onecycle_is_torchs() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ import torch
 from moderation.detector import STATISTICS_150K, Backbone, load_backbone
 from moderation.errors import ConfigurationError
 from moderation.images import decode
-from moderation.training.loader import Features, Fresh, keep
+from moderation.training.loader import Batch, Features, Fresh, keep
 from moderation.training.objective import class_weights, margin_losses, weighted
 from moderation.training.plan import TunePlan
 from moderation.training.progress import Interrupt
@@ -131,11 +131,34 @@ def test_one_side_alone(backbone: Backbone, halves: tuple[Features, Features], r
     assert {name: values.shape[0] for name, values in outcome.numbers.items()} == {sides: 3}
 
 
-@pytest.mark.parametrize("augment", ["none", "paper", "robust"])
-def test_a_killed_run_goes_on_to_the_same_numbers(
-    backbone: Backbone, halves: tuple[Features, Features], pool: Executor, tmp_path: Path, augment: Any
+def test_an_epoch_of_several_passes_sees_what_as_many_epochs_see_and_is_validated_once(
+    backbone: Backbone, halves: tuple[Features, Features], tmp_path: Path
 ) -> None:
-    plan = replace(PLAN, augment=augment)
+    train, val = halves
+
+    class Recorded:
+        images, unreadable = train.images, train.unreadable
+
+        def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+            seen.append((epoch, order))
+            return train.batches(order, epoch)
+
+    found = []
+    for name, epochs, rounds in (("epochs", 4, None), ("rounds", 2, 2)):
+        seen: list[tuple[int, Sequence[Sequence[int]]]] = []
+        watch = Watch()
+        plan = replace(PLAN, epochs=epochs, rounds=rounds)
+        outcome = go(backbone, (Recorded(), val), RunFolder.create(tmp_path, name, NOW), plan, watch=watch)
+        assert (watch.epochs, watch.steps) == (epochs, 12)
+        found.append((seen, outcome.state.history[-1].learning_rate))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("augment", "rounds"), [("none", 1), ("none", 3), ("paper", 1), ("robust", 2)])
+def test_a_killed_run_goes_on_to_the_same_numbers(
+    backbone: Backbone, halves: tuple[Features, Features], pool: Executor, tmp_path: Path, augment: Any, rounds: int
+) -> None:
+    plan = replace(PLAN, augment=augment, rounds=rounds)
     if augment != "none":
         images = halves[0].images
         fresh = Fresh(images, backbone, STATISTICS_150K, lambda data: decode(data)[0], pool, augment, plan.seed)
@@ -244,12 +267,12 @@ def test_mixed_precision_moves_float32_numbers(
 
 
 def test_an_epoch_shuffles_by_seed_and_drops_what_fills_no_batch() -> None:
-    first = order_of(10, PLAN, seed=1, epoch=0)
+    first = order_of(10, PLAN, seed=1, turn=0)
     assert [len(batch) for batch in first] == [4, 4]
-    assert first == order_of(10, PLAN, seed=1, epoch=0)
-    assert first != order_of(10, PLAN, seed=1, epoch=1)
-    assert first != order_of(10, PLAN, seed=2, epoch=0)
-    assert sorted(order_of(3, PLAN, seed=1, epoch=0)[0]) == [0, 1, 2]
+    assert first == order_of(10, PLAN, seed=1, turn=0)
+    assert first != order_of(10, PLAN, seed=1, turn=1)
+    assert first != order_of(10, PLAN, seed=2, turn=0)
+    assert sorted(order_of(3, PLAN, seed=1, turn=0)[0]) == [0, 1, 2]
 
 
 def test_the_margin_loss_weighs_both_classes_alike() -> None:
