@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format miniature method clean clean-all
+.PHONY: help setup demo test lint format miniature method browser clean clean-all
 
 help:  ## say what there is
 	@echo "make TARGET [PYTHON=python3.12] [PIP_ARGS=...] [PYTEST_ARGS=...] [DEMO_ARGS=...]"
@@ -40,7 +40,16 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 demo: $(STAMP)  ## run the main job on the sample pictures: submit, Redis, worker, verdicts in SQL
 	@$(BIN)/modctl demo $(DEMO_ARGS)
 
-test: $(STAMP)  ## run all tests; PYTEST_ARGS="-k scan" runs some
+# Without one the browser tests are skipped, or fail where the variable CI is set.
+browser: $(STAMP)  ## a Chromium for the browser tests, where there is none: Debian's if apt may install it, else Playwright's
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name >/dev/null && exit 0; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	then exit 0; fi; \
+	$(BIN)/python -m playwright install chromium || echo "make: no Chromium could be installed; the browser tests need one" >&2
+
+test: $(STAMP) browser  ## run all tests; PYTEST_ARGS="-k scan" runs some
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## check style, types and the direction of imports

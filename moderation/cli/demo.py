@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from moderation.wiring import Wiring
 
 DATABASE = Path("moderation-demo.db")
+IMAGES = Path("moderation-demo-images")
 TIMEOUT_S = 300.0
 SOURCE = "demo"
 
@@ -40,6 +43,7 @@ class DemoRun:
     batches: list[dict[str, float]]
     broker: str
     database: str
+    images: str
     backbone: str
 
 
@@ -49,7 +53,7 @@ class DemoRun:
 def command(keep: bool, as_json: bool) -> None:
     """Show the whole main job on the sample pictures: submit, Redis, Celery worker, verdict in SQL.
 
-    The verdicts stay in ./moderation-demo.db, made anew each time.
+    The verdicts stay in ./moderation-demo.db, the pictures in ./moderation-demo-images, made anew each time.
     """
     from moderation.cli import demo_view
 
@@ -68,7 +72,6 @@ def command(keep: bool, as_json: bool) -> None:
 def _run(stack: ExitStack, *, keep: bool) -> tuple[DemoRun, list[str]]:
     from moderation.embedded import redis_server
     from moderation.embedded.worker import WorkerProcess
-    from moderation.miniature import SAMPLES_DIR, samples
     from moderation.settings import load_settings
     from moderation.wiring import Wiring
 
@@ -78,7 +81,7 @@ def _run(stack: ExitStack, *, keep: bool) -> tuple[DemoRun, list[str]]:
         "MODERATION_DATABASE_URL": f"sqlite:///{DATABASE.resolve()}",
         "MODERATION_BROKER_URL": server.url,
         "MODERATION_QUEUE_PREFIX": f"antifake-demo-{secrets.token_hex(4)}:",
-        "MODERATION_IMAGES": str(SAMPLES_DIR),
+        "MODERATION_IMAGES": str(IMAGES.resolve()),
         # The samples are made for it, whatever backbone the operator has set.
         "MODERATION_BACKBONE": "miniature",
         "MODERATION_LANGUAGE_MODEL": "",
@@ -88,11 +91,11 @@ def _run(stack: ExitStack, *, keep: bool) -> tuple[DemoRun, list[str]]:
     if not server.private and not keep:
         stack.callback(_remove_keys, wiring)
     _new_database(wiring)
+    pictures = _uploads()
     say(f"database   {wiring.raw_database.shown}")
     say("worker     starting: loading the backbone ...")
     worker = stack.enter_context(WorkerProcess(variables, keep=keep))
     worker.wait_ready()
-    pictures = {sample.path.relative_to(SAMPLES_DIR).as_posix(): sample for sample in samples()}
     run = _watch(wiring, worker, pictures, server)
     hints = []
     if keep:
@@ -102,6 +105,20 @@ def _run(stack: ExitStack, *, keep: bool) -> tuple[DemoRun, list[str]]:
             "To use both: export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
         ]
     return run, hints
+
+
+def _uploads() -> dict[str, Sample]:
+    """The samples by image id, laid out as uploads are: nothing in a name tells real from fake."""
+    from moderation.miniature import samples
+
+    IMAGES.mkdir(exist_ok=True)
+    found = {}
+    shuffled = sorted(samples(), key=lambda sample: hashlib.sha256(sample.path.read_bytes()).digest())
+    for number, sample in enumerate(shuffled, start=1):
+        name = f"upload-{number:02}{sample.path.suffix}"
+        shutil.copyfile(sample.path, IMAGES / name)
+        found[name] = sample
+    return found
 
 
 def _fields(variables: dict[str, str]) -> dict[str, str]:
@@ -152,6 +169,7 @@ def _watch(wiring: Wiring, worker: WorkerProcess, pictures: dict[str, Sample], s
         batches=_batches(worker, len(ids)),
         broker=server.origin,
         database=wiring.raw_database.shown,
+        images=wiring.settings.images,
         backbone=wiring.settings.backbone,
     )
 

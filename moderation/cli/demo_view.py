@@ -14,7 +14,6 @@ import click
 from moderation.cli.shared import console, print_facts
 from moderation.domain.verdict import Decision, Verdict
 from moderation.evaluation.metrics import accuracy, auc
-from moderation.miniature import SAMPLES_DIR
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,9 +74,9 @@ def show(run: DemoRun) -> None:
     click.echo(
         "What to try next:\n"
         f"  export MODERATION_DATABASE_URL={run.database}\n"
-        f"  export MODERATION_IMAGES={shlex.quote(str(SAMPLES_DIR))}\n"
+        f"  export MODERATION_IMAGES={shlex.quote(run.images)}\n"
         "  modctl verdicts --decision REVIEW       what a person should look at\n"
-        "  modctl review                           look at them yourself\n"
+        "  modctl review                           look at them yourself, or with --web in the browser\n"
         "  modctl threshold show                   from which probability on\n"
         "  modctl status                           where the submitted images stand\n"
         "  modctl scan YOUR_PICTURES/              score files here and now"

@@ -56,6 +56,7 @@ def run(scored: dict[str, tuple[Truth, float, Decision]], lost: list[str] | None
         batches=[BATCH, BATCH] if scored else [],
         broker="a private one",
         database="sqlite:////somewhere/moderation-demo.db",
+        images="/somewhere/moderation-demo-images",
         backbone="miniature",
     )
 
