@@ -29,7 +29,8 @@ pictures = {sample.path.name: sample for sample in samples()[:2]}
 now = datetime.now(UTC)
 def verdict(name):
     return Verdict(name, "demo", 1, Decision.REVIEW, 0.5, 0.0, "miniature", "p", 1, False, "", {}, 1.0, now)
-run = DemoRun(pictures, {name: verdict(name) for name in pictures}, [], 1.0, [], "one", "sqlite:///x.db", "x", "miniature")
+verdicts = {name: verdict(name) for name in pictures}
+run = DemoRun(pictures, verdicts, [], 1.0, [], "one", "sqlite:///x.db", "x", "miniature")
 demo_view.show(run)
 """
 
