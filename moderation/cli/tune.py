@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from moderation.cli.extras import check_training
 from moderation.cli.shared import confirm, json_option, say, yes_option
-from moderation.cli.tune_parts import cache_folder, command_line, machine, starting_prompt, workbench
+from moderation.cli.tune_parts import cache_folder, command_line, going_on, machine, starting_prompt, workbench
 from moderation.cli.tune_view import print_outcome, show_plan
 from moderation.errors import SchemaMismatch, ServiceDown
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from moderation.wiring import Wiring
 
 _SEVERAL = ("--real", "--fake")
+_EXIF = (
+    "Warning: pictures are turned as their EXIF orientation says, which the paper's code does not do; "
+    "to the letter: MODERATION_EXIF_ORIENTATION=false"
+)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -112,6 +117,7 @@ def command(
 
     The backbone stays frozen. Ctrl-C keeps the best so far; a run that was killed goes on with --resume.
     """
+    check_training()
     from moderation.flows.tune import go
     from moderation.training.plan import TunePlan
     from moderation.training.progress import check_tensorboard
@@ -135,12 +141,15 @@ def command(
         given, parent = starting_prompt(plan, wiring)
         bench = workbench(wiring, stack, None if no_cache else cache or cache_folder(), tensorboard=tensorboard)
         if data is not None:
+            if plan.recipe == "paper" and wiring.settings.exif_orientation:
+                say(_EXIF)
             run = _new(plan, data, bench, out, asked, given, parent, dry_run=dry_run, yes=yes, as_json=as_json)
         if run is None:
             return
         say(f"run: {run.path}")
         run.log("started", command=command_line())
-        tuned = go(run, bench, given)
+        with going_on(run.path):
+            tuned = go(run, bench, given)
         record = None if no_register else _register(wiring, tuned, plan.name)
     print_outcome(tuned, record, plan, as_json=as_json, no_register=no_register)
 
@@ -159,9 +168,10 @@ def _new(
     as_json: bool,
 ) -> RunFolder | None:
     """Shows the plan and makes the run's folder; None if it was only to be shown."""
-    from moderation.flows.tune import begin, fill, prospect
+    from moderation.flows.tune import begin, check_start, fill, prospect
 
     plan = fill(plan, bench.backbone, len(data.train))
+    check_start(plan, bench.backbone, given)
     show_plan(plan, data, prospect(plan, data, bench.backbone), asked, dry_run=dry_run, as_json=as_json)
     if dry_run:
         return None

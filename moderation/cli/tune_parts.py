@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -86,6 +88,16 @@ def workbench(wiring: Wiring, stack: ExitStack, cache: Path | None, *, tensorboa
     )
 
 
+@contextmanager
+def going_on(run: Path) -> Iterator[None]:
+    """Tells how a run that is ended at once goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"go on with: modctl tune --resume {shlex.quote(str(run))}")
+        raise
+
+
 def cache_folder() -> Path:
     """Where features are kept unless --cache says otherwise."""
     from moderation.training.cache import default_folder
@@ -95,6 +107,4 @@ def cache_folder() -> Path:
 
 def command_line() -> str:
     """The command as it was given, for the record."""
-    import shlex
-
     return shlex.join(["modctl", *sys.argv[1:]])

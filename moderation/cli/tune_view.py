@@ -43,7 +43,7 @@ def _facts(plan: TunePlan, data: TuningData, coming: Mapping[str, Any], asked: M
 
     facts = {"name": plan.name, "backbone": f"{coming['backbone']} at {coming['revision'][:12]}"}
     if plan.recipe == "paper":
-        kept = [f"{option(name)} {value}" for name, value in PAPER.items() if name not in asked]
+        kept = [f"{option(name)} {getattr(plan, name)}" for name in PAPER if name not in asked]
         facts["the paper's"] = " ".join(kept)
         facts["given beside it"] = " ".join(f"{option(name)} {value}" for name, value in asked.items()) or "nothing"
     for half, counts in data.counts().items():

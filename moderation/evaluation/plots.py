@@ -22,7 +22,7 @@ from moderation.evaluation.canvas import (
     short,
     unit_square,
 )
-from moderation.evaluation.figures import Bin, reliability, roc
+from moderation.evaluation.curves import Bin, reliability, roc
 from moderation.evaluation.tuning_report import EpochRow
 
 Flags = NDArray[np.bool_]

@@ -23,7 +23,7 @@ from moderation.training.cache import FeatureCache, feature_bytes, feature_shape
 from moderation.training.loader import MEMORY_BYTES, Features, Fresh, Kept, keep
 from moderation.training.plan import TunePlan
 from moderation.training.progress import TensorBoard, Watcher, counter, screen
-from moderation.training.reading import statistics_of
+from moderation.training.reading import sample_of, statistics_of
 from moderation.training.run import RunFolder
 from moderation.training.state import RunFacts
 from moderation.training.tune import tune
@@ -36,6 +36,12 @@ def fill(plan: TunePlan, backbone: Backbone, pictures: int) -> TunePlan:
     """The plan with numbers for what was left open."""
     suggested = adapter.suggested_rate if plan.method == "lora" else start.suggested_rate
     return plan.filled(pictures=pictures, lr=plan.lr or suggested(backbone))
+
+
+def check_start(plan: TunePlan, backbone: Backbone, given: SoftPrompt | None) -> None:
+    """Refuses a start that is none before hours of work, not after. Raises ConfigurationError, PromptMismatch."""
+    if plan.method == "prompt":
+        start.first_numbers(backbone, plan, 0, given)
 
 
 def prospect(plan: TunePlan, data: TuningData, backbone: Backbone) -> dict[str, Any]:
@@ -69,10 +75,9 @@ def begin(
 ) -> RunFolder:
     """A new run's folder, ready for `go`. given: the prompt it starts from, `parent` if that is registered."""
     backbone = bench.backbone
-    if plan.method == "prompt":
-        start.first_numbers(backbone, plan, 0, given)  # refuses before hours of work, not after
+    check_start(plan, backbone, given)
     RunFolder.make_room(runs)
-    statistics = plan.statistics() or _statistics(data.train, bench, plan.seed)
+    statistics = plan.statistics() or _statistics(data.train, bench, plan)
     run = RunFolder.create(runs, plan.name, now)
     facts = RunFacts(
         plan=plan,
@@ -114,10 +119,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
-def _statistics(images: Sequence[LabelledImage], bench: Bench, seed: int) -> Normalisation:
-    bench.say("normalisation: statistics of the training pictures")
+def _statistics(images: Sequence[LabelledImage], bench: Bench, plan: TunePlan) -> Normalisation:
+    """Of a sample of the training pictures; the paper's are of all."""
+    chosen = images if plan.recipe == "paper" else sample_of(images, plan.seed)
+    bench.say(f"normalisation: statistics of {len(chosen)} of {len(images)} training pictures")
     try:
-        return statistics_of(images, bench.backbone.image_size, bench.decode, bench.readers, seed)
+        with counter("normalisation", len(chosen), bench.console) as advance:
+            return statistics_of(chosen, bench.backbone.image_size, bench.decode, bench.readers, advance)
     except ValueError as error:
         raise ConfigurationError("training data", str(error)) from None
 

@@ -19,7 +19,7 @@ from moderation.training.augment import number
 CHUNK = 16
 """Pictures that go through the vision tower at once when features are kept."""
 SAMPLE = 5000
-"""Pictures that the normalisation is computed from, at most: a channel's mean is then known to about .002."""
+"""Pictures that our own normalisation is computed from, at most: a channel's mean is then known to about .002."""
 _PLACES = 4  # the decimals of the original's statistics
 
 T = TypeVar("T")
@@ -28,26 +28,36 @@ Decode = Callable[[bytes], Image.Image]
 """A file's bytes as an RGB picture. Raises ImageRejected."""
 
 
-def statistics_of(
-    images: Sequence[LabelledImage], size: int, decode: Decode, pool: Executor, seed: int
-) -> Normalisation:
-    """Mean and deviation by channel of the pictures as the detector sees them, of at most SAMPLE drawn by `seed`.
+def sample_of(images: Sequence[LabelledImage], seed: int) -> Sequence[LabelledImage]:
+    """All of them, or SAMPLE drawn by `seed` where they are more."""
+    if len(images) <= SAMPLE:
+        return images
+    return sorted(images, key=lambda image: number(seed, image.path.name, image.group))[:SAMPLE]
 
-    Sums of whole numbers, so the order of reading changes nothing. Raises ValueError if none can be read.
+
+def statistics_of(
+    images: Sequence[LabelledImage],
+    size: int,
+    decode: Decode,
+    pool: Executor,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Normalisation:
+    """Mean and deviation by channel of the pictures as the detector sees them.
+
+    Sums of whole numbers, so the order of reading changes nothing. advance: told how many more pictures are done.
+    Raises ValueError if none can be read.
     """
-    chosen: Sequence[LabelledImage] = images
-    if len(images) > SAMPLE:
-        chosen = sorted(images, key=lambda image: number(seed, image.path.name, image.group))[:SAMPLE]
     total, squares, pixels = np.zeros(3, np.int64), np.zeros(3, np.int64), 0
 
     def work(row: int) -> NDArray[np.int64] | None:
         try:
-            values = square(decode(chosen[row].path.read_bytes()), size).reshape(-1, 3).astype(np.int64)
+            values = square(decode(images[row].path.read_bytes()), size).reshape(-1, 3).astype(np.int64)
         except (ImageRejected, OSError):
             return None
         return np.stack([values.sum(axis=0), (values**2).sum(axis=0)])
 
-    for _, parts in ahead(pool, work, [[row] for row in range(len(chosen))]):
+    for _, parts in ahead(pool, work, [[row] for row in range(len(images))]):
+        advance(1)
         if (part := parts[0]) is not None:
             total, squares, pixels = total + part[0], squares + part[1], pixels + size * size
     if not pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +349,19 @@ def test_calibrate_makes_a_new_candidate_and_leaves_the_prompt_alone(installed: 
     assert before.qformer is not None
     assert after.qformer is not None
     assert torch.equal(before.qformer, after.qformer)
+
+
+def test_calibrate_tells_of_a_missing_extra_before_it_scores(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+
+    def find_others(name: str, parent: str | None = None) -> ModuleSpec | None:
+        return None if name == "scipy" else find(name, parent)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_others)
+    done = modctl("prompt", "calibrate", PROMPT_FILE, "--data", labelled, "--out", "new.safetensors")
+    assert refusal(done).startswith("installation: scipy is missing")
+    assert "scoring" not in done.err
+    assert not Path("new.safetensors").exists()
 
 
 def test_calibrate_shows_figures_before_and_after(installed: None, labelled: Path) -> None:

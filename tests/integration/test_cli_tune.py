@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +216,29 @@ def test_variants_score_as_what_they_are(
 def test_the_papers_recipe_says_what_it_set(folders: tuple[object, ...]) -> None:
     done = ok("tune", *folders, "--recipe", "paper", "--epochs", 1, "--val", 0.5, "--yes")
     for said in ("--loss answer", "--augment paper", "--batch-size 6", "--lr 1e-05", "--schedule paper", "--seed 42",
-                 "--weight-decay 0.05", "--precision fp16"):  # fmt: skip
+                 "--weight-decay 0.05", "--precision fp32"):  # fmt: skip
         assert said in done.err
+    assert "--precision fp16" not in done.err
+    assert done.err.count("MODERATION_EXIF_ORIENTATION=false") == 1
     assert "given beside it     --epochs 1" in done.err
     assert "fp16 needs CUDA and this is cpu; tuning in fp32" in done.err
     assert "so their features are not kept" in done.err
     plan = json.loads((the_run() / "plan.json").read_text())["plan"]
     assert (plan["recipe"], plan["epochs"], plan["precision"]) == ("paper", 1, "fp32")
+
+
+def test_the_papers_normalisation_is_that_of_all_training_pictures(
+    folders: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moderation.training.reading.SAMPLE", 3)
+    monkeypatch.setenv("MODERATION_EXIF_ORIENTATION", "false")
+    found = {}
+    for recipe, counted in (("paper", PAIRS), ("default", 3)):
+        done = ok("tune", *folders, "--recipe", recipe, *QUICK, "--epochs", 1, "--out", recipe)
+        assert f"statistics of {counted} of {PAIRS} training pictures" in done.err
+        assert "EXIF" not in done.err
+        found[recipe] = json.loads((the_run(Path(recipe)) / "plan.json").read_text())["mean"]
+    assert found["paper"] != found["default"]
 
 
 @pytest.mark.usefixtures("installed")
@@ -287,7 +305,41 @@ def test_the_figures_are_those_that_the_detector_gives(tmp_path: Path, options: 
         ]  # else this test would prove nothing
 
 
+def test_the_report_says_what_was_trained_on_and_what_the_prompt_holds(folders: tuple[object, ...]) -> None:
+    done = ok("tune", *folders, *QUICK, "--crops", 2, "--json").json()
+    report = Path(done["report"]).read_text(encoding="utf-8")
+    prompt = SoftPrompt.load(Path(done["artefact"]))
+    for words in (
+        "training pictures by generator",
+        f"{PAIRS // 2} fake, {PAIRS // 2} real",
+        f"{prompt.normalisation.mean[0]:.4g}",
+        prompt.calibration.described,
+        "2, mean with the whole",
+        "ECE after calibration, held out",
+        f"{prompt.metadata['calibration']['after']['ece']:.4g}",
+    ):
+        assert words in report, words
+
+
 # --- stopped and resumed
+
+
+def test_ctrl_c_among_the_features_tells_how_to_go_on(folders: tuple[object, ...], tmp_path: Path) -> None:
+    cache = tmp_path / "own-cache"
+
+    def press() -> None:
+        while not list(cache.rglob("*.safetensors")):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    done = modctl("tune", *folders, *QUICK, "--no-register", "--cache", cache)
+    presser.join()
+    assert (done.code, done.out) == (1, "")
+    assert f"go on with: modctl tune --resume {the_run()}" in done.err
+    assert not (the_run() / "member-0").exists()
+    ok("tune", "--resume", the_run(), "--no-register", "--cache", cache)
 
 
 def test_ctrl_c_keeps_the_best_so_far_and_resume_goes_on(folders: tuple[object, ...]) -> None:
@@ -380,7 +432,25 @@ def test_a_wrong_option_is_named(folders: tuple[object, ...], options: tuple[obj
     if "prompt:nowhere" in options:
         monkeypatch.setenv("MODERATION_DATABASE_URL", sqlite_url)
         ok("db", "upgrade")
-    assert said in refusal(modctl("tune", *folders, *options, "--yes"))
+    for asked in ("--yes", "--dry-run"):
+        assert said in refusal(modctl("tune", *folders, *options, asked))
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("package", ["sklearn", "scipy", "matplotlib", "jinja2", "pyarrow", "peft"])
+def test_a_missing_extra_is_told_before_anything_is_done(
+    folders: tuple[object, ...], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+
+    def find_others(name: str, parent: str | None = None) -> ModuleSpec | None:
+        return None if name == package else find(name, parent)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_others)
+    said = refusal(modctl("tune", *folders, *QUICK))
+    assert f"{package} is missing, so this machine can't tune or measure" in said
+    assert "antifake-moderation[train]" in said
+    assert len(said.splitlines()) == 2
     assert not Path("runs").exists()
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score, roc_curve
 
 from moderation.evaluation.bootstrap import measure
-from moderation.evaluation.figures import BINS, NAMES, Figure, Ranked, reliability, roc
+from moderation.evaluation.curves import reliability, roc
+from moderation.evaluation.figures import BINS, NAMES, Figure, Ranked
 
 # Truth, score in steps that make ties likely, and how often the picture was drawn.
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(1, 9), st.integers(0, 3)), min_size=2, max_size=60)

@@ -19,7 +19,7 @@ from moderation.training import loader
 from moderation.training.augment import view
 from moderation.training.cache import FeatureCache, feature_bytes, feature_shape, human_bytes
 from moderation.training.loader import Fresh, Kept, keep
-from moderation.training.reading import statistics_of
+from moderation.training.reading import sample_of, statistics_of
 from tests import tiny_backbones as tiny
 from tests.training_pictures import labelled
 
@@ -87,24 +87,32 @@ def test_without_augmentation_it_is_the_evaluation_path() -> None:
 def test_statistics_are_those_of_all_pixels(tmp_path: Path, pool: Executor) -> None:
     images = labelled(tmp_path, 3)
     pixels = np.stack([square(rgb(image.path.read_bytes()), 28) for image in images]).reshape(-1, 3) / 255
-    found = statistics_of(images, 28, rgb, pool, seed=0)
+    found = statistics_of(images, 28, rgb, pool)
     assert found.mean == pytest.approx(tuple(pixels.mean(axis=0)), abs=1e-4)
     assert found.std == pytest.approx(tuple(pixels.std(axis=0)), abs=1e-4)
-    assert statistics_of(images[::-1], 28, rgb, pool, seed=0) == found
+    assert statistics_of(images[::-1], 28, rgb, pool) == found
 
 
-def test_a_sample_is_drawn_by_the_seed(tmp_path: Path, pool: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderation.training.reading.SAMPLE", 3)
+def test_a_sample_is_drawn_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = labelled(tmp_path, 6)
-    first = statistics_of(images, 28, rgb, pool, seed=0)
-    assert statistics_of(images, 28, rgb, pool, seed=0) == first
-    assert any(statistics_of(images, 28, rgb, pool, seed=seed) != first for seed in range(1, 6))
+    assert sample_of(images, seed=0) == images
+    monkeypatch.setattr("moderation.training.reading.SAMPLE", 3)
+    first = sample_of(images, seed=0)
+    assert len(first) == 3
+    assert sample_of(images, seed=0) == first
+    assert any(sample_of(images, seed=seed) != first for seed in range(1, 6))
+
+
+def test_the_pass_for_statistics_is_counted(tmp_path: Path, pool: Executor) -> None:
+    told: list[int] = []
+    statistics_of(labelled(tmp_path, 3), 28, rgb, pool, told.append)
+    assert sum(told) == 6
 
 
 def test_statistics_of_nothing_readable_are_refused(tmp_path: Path, pool: Executor) -> None:
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="no picture could be read"):
-        statistics_of([replace(labelled(tmp_path, 1)[0], path=tmp_path / "x.png")], 28, rgb, pool, seed=0)
+        statistics_of([replace(labelled(tmp_path, 1)[0], path=tmp_path / "x.png")], 28, rgb, pool)
 
 
 # --- features

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from moderation.cli.extras import check_training
 from moderation.cli.prompt.labelled import Chosen, Prevalence, read_labelled
 from moderation.cli.prompt.view import activate, bar, named_file, registered
 from moderation.cli.shared import (
@@ -78,6 +79,7 @@ def calibrate(
 
     The prompt itself stays as it is. Exit code 4 if there are too few labels, or if fakes do not score higher.
     """
+    check_training()
     from moderation.flows.calibrate import check_labels
     from moderation.flows.prompt import check_vacant
 
