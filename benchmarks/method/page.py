@@ -74,7 +74,7 @@ def _table(found: Results, results: Results) -> str:
         real, fake, auc, tpr, ece = (_interval(overall[name]) for name in _FIGURES)
         mean, worst, name = _families(candidate)
         lines.append(
-            f"| {candidate['name'].removeprefix('lora ')} | {real} | {fake} | {auc} | {mean:.3f} "
+            f"| {candidate['name']} | {real} | {fake} | {auc} | {mean:.3f} "
             f"| {_interval(worst)} {name} | {tpr} | {ece} |"
         )
     return "\n".join(lines)
