@@ -131,6 +131,8 @@ def test_a_broker_that_was_restarted_hears_the_next_bell(private_broker: Server)
     with open_bell(private_broker.url) as bell:
         bell.ring([ids("a")])
         assert sum(bell.depths().values()) == 1
+        with redis.Redis.from_url(private_broker.url) as client:
+            assert client.execute_command("WAITAOF", 1, 0, 10_000)[0] == 1  # a kill takes nothing that is on its disk
         private_broker.kill()
         private_broker.start()
         bell.ring([ids("b")])
