@@ -65,7 +65,7 @@ format: $(STAMP)  ## put the code into the shape that lint asks for
 miniature: $(STAMP)  ## train the embedded backbone again (under an hour on two cores; fails while a bar is missed)
 	$(BIN)/python -m moderation.miniature.build
 
-method: $(STAMP)  ## tune and evaluate for docs/method.md (under 45 minutes on two cores)
+method: $(STAMP)  ## tune and evaluate for docs/method.md (an hour on two busy cores)
 	$(BIN)/python -m benchmarks.method
 
 clean:  ## remove caches and build output
