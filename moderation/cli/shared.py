@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line for lists.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+reason_option = click.option("--reason", default="", help="Why, for the record.")
 actor_option = click.option("--actor", default="", help="Who acts, for the record; else MODERATION_ACTOR or the login.")
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})

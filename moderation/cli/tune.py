@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moderation.cli.extras import check_training
-from moderation.cli.shared import confirm, json_option, say, yes_option
+from moderation.cli.shared import by_whom, confirm, json_option, say, yes_option
 from moderation.cli.tune_parts import cache_folder, command_line, going_on, machine, starting_prompt, workbench
 from moderation.cli.tune_view import print_outcome, show_plan
 from moderation.errors import SchemaMismatch, ServiceDown
@@ -221,7 +221,7 @@ def _register(wiring: Wiring, tuned: Tuned, name: str) -> PromptRecord | None:
         say("not registered: a LoRA adapter is a baseline to compare with, not a prompt")
         return None
     try:
-        return enter(wiring.prompts, tuned, name)
+        return enter(wiring.prompts, tuned, name, by_whom(wiring, "", f"tuned in {tuned.run.name}"))
     except (SchemaMismatch, ServiceDown) as error:
         say(f"not registered: {error}")
         say(f"  when the database is there: modctl prompt import {tuned.artefact} --name {name}")

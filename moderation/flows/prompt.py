@@ -16,6 +16,7 @@ from moderation.detector import Calibration
 from moderation.domain.prompt import PromptId, PromptRecord, read_header
 from moderation.errors import ConfigurationError
 from moderation.files import write_whole
+from moderation.storage.events import SYSTEM, By
 from moderation.storage.prompts import Prompts
 
 _SIDES = ("qformer", "llm")
@@ -79,8 +80,10 @@ def contents(blob: bytes) -> PromptContents:
         raise ConfigurationError("prompt", f"its header can't be read: {error}") from None
 
 
-def register(prompts: Prompts, blob: bytes, *, name: str, parent: PromptId | None = None) -> PromptRecord:
-    """Adds a prompt file's bytes as a candidate; the same bytes twice are one prompt.
+def register(
+    prompts: Prompts, blob: bytes, *, name: str, parent: PromptId | None = None, by: By = SYSTEM
+) -> PromptRecord:
+    """Adds a prompt file's bytes as a candidate, with its event; the same bytes twice are one prompt.
 
     Raises ConfigurationError when they are no prompt file.
     """
@@ -93,6 +96,7 @@ def register(prompts: Prompts, blob: bytes, *, name: str, parent: PromptId | Non
         question=str(header["question"]),
         metrics=dict(header["metadata"]),
         parent=parent,
+        by=by,
     )
 
 

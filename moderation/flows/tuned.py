@@ -18,6 +18,7 @@ from moderation.domain.prompt import PromptId, PromptRecord
 from moderation.errors import ConfigurationError
 from moderation.flows.prompt import register
 from moderation.flows.tuning_data import counted
+from moderation.storage.events import By
 from moderation.storage.prompts import Prompts
 from moderation.training import finish
 from moderation.training.adapter import Adapter
@@ -130,11 +131,11 @@ def conclude(
     return Tuned(run.path, artefact, prompt, measured.metrics(), ended, measured.notes, report, parent)
 
 
-def enter(prompts: Prompts, tuned: Tuned, name: str) -> PromptRecord:
+def enter(prompts: Prompts, tuned: Tuned, name: str, by: By) -> PromptRecord:
     """Registers the tuned prompt as a candidate. Raises ServiceDown."""
     if tuned.prompt is None:
         raise ValueError("an adapter is no prompt")
-    return register(prompts, tuned.prompt.to_bytes(), name=name, parent=tuned.parent)
+    return register(prompts, tuned.prompt.to_bytes(), name=name, parent=tuned.parent, by=by)
 
 
 def tell_unreadable(pictures: Features, run: RunFolder, say: Callable[[str], None]) -> None:

@@ -466,3 +466,14 @@ def test_calibrate_refuses_by_name_what_it_can_not_use(installed: None, labelled
     replace(SoftPrompt.load(PROMPT_FILE), revision="0" * 64).save(tmp_path / "other.safetensors")
     assert said("other.safetensors", "--data", labelled).startswith("other.safetensors: it does not fit")
     assert prompts() == {SHIPPED_ID: "active"}
+
+
+def test_imports_and_activations_are_events_with_actor_and_reason(installed: None, tmp_path: Path) -> None:
+    file = another_prompt(tmp_path)
+    ok("prompt", "import", file, "--activate", "--yes", "--actor", "eve", "--reason", "it was better in autumn")
+    ok("prompt", "import", PROMPT_FILE, "--activate", "--yes")
+    newest, second, *_ = ok("audit", "log", "--kind", "prompt.activate", "--json").lines()
+    assert (second["actor"], second["reason"]) == ("eve", "it was better in autumn")
+    assert newest["actor"] not in ("", "antifake-moderation")
+    assert newest["reason"] == "imported from prompt.safetensors"
+    assert ok("audit", "log", "--kind", "prompt.register", "--json").lines()[0]["actor"] == "eve"

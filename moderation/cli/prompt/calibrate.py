@@ -13,12 +13,15 @@ from moderation.cli.extras import check_training
 from moderation.cli.prompt.labelled import Chosen, Prevalence, read_labelled
 from moderation.cli.prompt.view import activate, bar, named_file, registered
 from moderation.cli.shared import (
+    actor_option,
+    by_whom,
     counted,
     json_option,
     load_prompt,
     parts,
     print_json,
     print_table,
+    reason_option,
     say,
     yes_option,
 )
@@ -28,6 +31,7 @@ from moderation.errors import ConfigurationError, PromptMismatch
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
     from moderation.flows.calibrate import Calibrated
+    from moderation.storage.events import By
     from moderation.wiring import Wiring
 
 _FIGURES = (("ECE", "ece"), ("NLL", "nll"), ("Brier", "brier"))
@@ -59,6 +63,8 @@ class _How:
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
               help="For a prompt FILE: where the new one goes; FILE.calibrated.safetensors if not given.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite that file.")
+@reason_option
+@actor_option
 @yes_option
 @json_option
 def calibrate(
@@ -72,6 +78,8 @@ def calibrate(
     make_active: bool,
     out: Path | None,
     force: bool,
+    reason: str,
+    actor: str,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -100,7 +108,10 @@ def calibrate(
         if file is not None and target is not None:
             told = _in_file(wiring, file, target, how, force=force, as_json=as_json)
         else:
-            told = _in_registry(wiring, prompt, how, name=name, make_active=make_active, yes=yes, as_json=as_json)
+            by = by_whom(wiring, actor, reason or f"calibrated on {(data or manifest)}")
+            told = _in_registry(
+                wiring, prompt, how, name=name, make_active=make_active, by=by, yes=yes, as_json=as_json
+            )
     if as_json:
         print_json(told)
 
@@ -117,7 +128,15 @@ def _in_file(wiring: Wiring, file: Path, target: Path, how: _How, *, force: bool
 
 
 def _in_registry(
-    wiring: Wiring, prompt: str, how: _How, *, name: str | None, make_active: bool, yes: bool, as_json: bool
+    wiring: Wiring,
+    prompt: str,
+    how: _How,
+    *,
+    name: str | None,
+    make_active: bool,
+    by: By,
+    yes: bool,
+    as_json: bool,
 ) -> dict[str, Any]:
     from moderation.flows.prompt import register
 
@@ -128,9 +147,9 @@ def _in_registry(
         new_id = done.prompt.sha256[:ID_CHARS]
         activate(wiring, done.prompt.backbone, new_id, yes=yes, question="Register and activate it?")
     new_name = name or f"{parent.name} calibrated"
-    record = register(wiring.prompts, done.prompt.to_bytes(), name=new_name, parent=parent.prompt_id)
+    record = register(wiring.prompts, done.prompt.to_bytes(), name=new_name, parent=parent.prompt_id, by=by)
     if make_active:
-        wiring.prompts.activate(record.prompt_id)
+        wiring.prompts.activate(record.prompt_id, by=by)
         record = wiring.prompts.find(record.prompt_id)
     if not as_json:
         click.echo(

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from moderation.cli.prompt.view import CHECKPOINTS, activate, described, named_file
-from moderation.cli.shared import json_option, load_prompt, parts, print_json, say, yes_option
+from moderation.cli.shared import (
+    actor_option,
+    by_whom,
+    json_option,
+    load_prompt,
+    parts,
+    print_json,
+    reason_option,
+    say,
+    yes_option,
+)
 from moderation.domain.prompt import ID_CHARS
 from moderation.errors import ConfigurationError, PromptMismatch
 
@@ -29,6 +39,8 @@ _ZIP = b"PK\x03\x04"  # what torch.save writes begins so
 @click.option("--question", metavar="TEXT", help="What a checkpoint asks, if its config was stripped: with one [*].")
 @click.option("--normalisation", metavar="150k|150k-lama|clip|R,G,B/R,G,B",
               help="Its statistics, if its config was stripped: a name, or means/deviations.")  # fmt: skip
+@reason_option
+@actor_option
 @yes_option
 @json_option
 def import_(
@@ -38,6 +50,8 @@ def import_(
     no_check: bool,
     question: str | None,
     normalisation: str | None,
+    reason: str,
+    actor: str,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -69,9 +83,10 @@ def import_(
             prompt_id = prompt.sha256[:ID_CHARS]
             activate(wiring, prompt.backbone, prompt_id, yes=yes, question="Register and activate it?")
         parent = known_parent(wiring.prompts, prompt.metadata)
-        record = register(wiring.prompts, blob, name=name or file.stem, parent=parent)
+        by = by_whom(wiring, actor, reason or f"imported from {file.name}")
+        record = register(wiring.prompts, blob, name=name or file.stem, parent=parent, by=by)
         if make_active:
-            wiring.prompts.activate(record.prompt_id)
+            wiring.prompts.activate(record.prompt_id, by=by)
             record = wiring.prompts.find(record.prompt_id)
     if as_json:
         print_json({**asdict(record), "holds": asdict(holds), "notes": notes, "warnings": warnings})
