@@ -99,9 +99,9 @@ def main() -> None:
         for number in range(options.rounds):
             for name, scope in scopes.items():
                 loads.append(os.getloadavg()[0])
-                spent, found = timed(lambda at=scope: preview(wiring.archive, at, DEFAULT_THRESHOLDS, PROPOSED))  # type: ignore[misc]
+                spent, found = timed(lambda at=scope: preview(wiring.archive, at, DEFAULT_THRESHOLDS, PROPOSED))  # type: ignore[misc]  # mypy can't infer a lambda with a default
                 seconds[name].append(round(spent, 3))
-            print(f"round {number + 1}: {[each[-1] for each in seconds.values()]}", file=sys.stderr)  # noqa: T201
+            print(f"round {number + 1}: {[each[-1] for each in seconds.values()]}", file=sys.stderr)  # noqa: T201 - progress
         images, origin = found.images, server.origin
         wiring.close()
     result: dict[str, Any] = {
