@@ -47,7 +47,7 @@ INSTALL_SCORING = "pip install 'antifake-moderation[worker]'"
 INSTALL_TRAINING = "pip install 'antifake-moderation[train]'"
 INSTALL_WEB = "pip install 'antifake-moderation[web]'"
 # What the extras bring; the rest of modctl works without them.
-_SCORING = frozenset({"numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"})
+_SCORING = frozenset({"numpy", "pdqhash", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"})
 _TRAINING = frozenset({"jinja2", "matplotlib", "peft", "pyarrow", "scipy", "sklearn"})
 _WEB = frozenset({"fastapi", "starlette", "uvicorn"})
 

@@ -31,6 +31,7 @@ class LabelledImage:
     source: str  # where it was taken from, as the platform groups it; per-source calibration is keyed by it
     group: str  # pictures made from one source picture share it; the bootstrap and splits keep them together
     split: str  # 'train', 'val', 'test' or ''
+    weight: float = 1.0  # how much it counts in training, against the others of its class
 
 
 def manifest_sha256(images: Iterable[LabelledImage]) -> str:
@@ -111,7 +112,7 @@ def _line(image: LabelledImage, name: str) -> str:
     except OSError:
         size = None
     fields = (name.replace(os.sep, "/"), image.is_fake, image.set, image.generator, image.source, image.split, size)
-    return json.dumps(fields)
+    return json.dumps(fields if image.weight == 1 else (*fields, image.weight))
 
 
 def _bytes(text: str) -> bytes:

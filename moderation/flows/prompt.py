@@ -81,23 +81,30 @@ def contents(blob: bytes) -> PromptContents:
 
 
 def register(
-    prompts: Prompts, blob: bytes, *, name: str, parent: PromptId | None = None, by: By = SYSTEM
+    prompts: Prompts,
+    blob: bytes,
+    *,
+    name: str,
+    parent: PromptId | None = None,
+    manifest: bytes | None = None,
+    by: By = SYSTEM,
 ) -> PromptRecord:
     """Adds a prompt file's bytes as a candidate, with its event; the same bytes twice are one prompt.
 
     Raises ConfigurationError when they are no prompt file.
     """
+    return prompts.register(blob, name=name, parent=parent, manifest=manifest, by=by, **fields_of(blob))
+
+
+def fields_of(blob: bytes) -> dict[str, Any]:
+    """What the registry keeps of a prompt file's header. Raises ConfigurationError when it is no prompt file."""
     header = _header(blob)
-    return prompts.register(
-        blob,
-        name=name,
-        backbone=str(header["backbone"]),
-        backbone_revision=str(header["revision"] or ""),
-        question=str(header["question"]),
-        metrics=dict(header["metadata"]),
-        parent=parent,
-        by=by,
-    )
+    return {
+        "backbone": str(header["backbone"]),
+        "backbone_revision": str(header["revision"] or ""),
+        "question": str(header["question"]),
+        "metrics": dict(header["metadata"]),
+    }
 
 
 def known_parent(prompts: Prompts, metadata: Mapping[str, Any]) -> PromptId | None:

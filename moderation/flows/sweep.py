@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from moderation.queue.app import SCAN_QUEUES
 from moderation.queue.bell import Bell
 from moderation.storage.claims import Claims
 from moderation.storage.submissions import chunks
@@ -33,7 +34,7 @@ def sweep(*, claims: Claims, bell: Bell, batch_size: int, ring_again_s: float, e
     freed, given_up = claims.expire() if expire else (0, 0)
     if freed or given_up:
         log.warning("%d images came back from workers that vanished, %d were given up", freed, given_up)
-    room = ENOUGH_BELLS - sum(bell.depths().values())
+    room = ENOUGH_BELLS - sum(bell.depths(SCAN_QUEUES).values())
     if room <= 0:
         return Swept(freed, given_up, 0)
     plain, suspects = claims.owed(ring_again_s=ring_again_s, limit=room * batch_size, suspects_limit=room)

@@ -11,9 +11,14 @@ from kombu.entity import Queue
 from moderation.settings import Settings
 
 SCAN = "moderation.scan"
+RETRAIN = "moderation.retrain"
+RESCORE = "moderation.rescore"
 URGENT_QUEUE = "scan.urgent"
 SCAN_QUEUE = "scan"
 SCAN_QUEUES = (URGENT_QUEUE, SCAN_QUEUE)
+TRAINING_QUEUE = "training"
+BACKFILL_QUEUE = "backfill"
+QUEUES = (*SCAN_QUEUES, BACKFILL_QUEUE, TRAINING_QUEUE)
 
 # Longer than a batch usually takes. An unacknowledged bell rings again after it: in vain, if its rows are claimed.
 VISIBILITY_TIMEOUT_S = 120
@@ -62,7 +67,7 @@ def create_app(settings: Settings) -> Celery:
             # Urgent bells first, instead of taking turns.
             "queue_order_strategy": "priority",
         },
-        task_queues=[Queue(name) for name in SCAN_QUEUES],  # type: ignore[no-untyped-call]  # kombu is half typed
+        task_queues=[Queue(name) for name in QUEUES],  # type: ignore[no-untyped-call]  # kombu is half typed
         task_default_queue=SCAN_QUEUE,
         task_create_missing_queues=False,
     )

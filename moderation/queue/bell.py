@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from moderation.domain.submission import ImageId
 from moderation.errors import ServiceDown
-from moderation.queue.app import SCAN, SCAN_QUEUES, queue_for
+from moderation.queue.app import BACKFILL_QUEUE, QUEUES, RESCORE, RETRAIN, SCAN, TRAINING_QUEUE, queue_for
 from moderation.settings import Settings, without_password
 
 # Whoever submits waits for the bell: an absent broker is tried once, and the sweep rings later. Left to itself kombu
@@ -25,7 +25,7 @@ _HINT = "Is Redis up, and is MODERATION_BROKER_URL right? It names {url}"
 
 
 class Bell:
-    """Rings for scans. Safe to share between threads."""
+    """Rings for scans, training and backfills. Safe to share between threads."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
@@ -38,22 +38,22 @@ class Bell:
 
     def ring(self, batches: Sequence[Sequence[ImageId]], *, priority: int = 0) -> None:
         """Sends one message for each batch of ids, after their rows were committed. Raises ServiceDown."""
-        if not batches:
-            return
-        try:
-            with self._producers.acquire(block=True) as producer:
-                for ids in batches:
-                    self._app.send_task(
-                        SCAN, args=[list(ids)], queue=queue_for(priority), producer=producer, retry=False
-                    )
-        except (OperationalError, redis.RedisError, OSError) as error:
-            raise self._down(error) from error
+        if batches:
+            self._send(SCAN, queue_for(priority), [list(ids) for ids in batches])
 
-    def depths(self) -> dict[str, int]:
+    def ring_training(self, run_id: int) -> None:
+        """Tells a worker that listens to `training` of a run, after its row was committed. Raises ServiceDown."""
+        self._send(RETRAIN, TRAINING_QUEUE, [run_id])
+
+    def ring_backfill(self, run_id: int, *, delay_s: float = 0.0) -> None:
+        """Tells a worker that listens to `backfill` to go on with a run, not before `delay_s`. Raises ServiceDown."""
+        self._send(RESCORE, BACKFILL_QUEUE, [run_id], countdown=delay_s or None)
+
+    def depths(self, queues: Sequence[str] = QUEUES) -> dict[str, int]:
         """How many bells wait in each queue, not counting those a worker holds. Raises ServiceDown."""
         try:
             client = self._client()
-            return {name: int(client.llen(self._settings.queue_prefix + name)) for name in SCAN_QUEUES}
+            return {name: int(client.llen(self._settings.queue_prefix + name)) for name in queues}
         except (redis.RedisError, OSError) as error:
             raise self._down(error) from error
 
@@ -73,6 +73,15 @@ class Bell:
         self._app.close()
         if self._redis is not None:
             self._redis.close()
+
+    def _send(self, task: str, queue: str, messages: Sequence[Any], **options: Any) -> None:
+        """One message for each, its only argument."""
+        try:
+            with self._producers.acquire(block=True) as producer:
+                for message in messages:
+                    self._app.send_task(task, args=[message], queue=queue, producer=producer, retry=False, **options)
+        except (OperationalError, redis.RedisError, OSError) as error:
+            raise self._down(error) from error
 
     def _client(self) -> redis.Redis:
         if self._redis is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from moderation.domain.prompt import PromptId, PromptRecord, PromptState, prompt_id_of
 from moderation.errors import ConfigurationError
@@ -32,31 +33,25 @@ class Prompts:
         question: str,
         metrics: Mapping[str, Any],
         parent: PromptId | None = None,
+        manifest: bytes | None = None,
         by: By = SYSTEM,
     ) -> PromptRecord:
-        """Adds the artefact as a candidate, with its event; the same bytes twice are one prompt."""
-        sha256 = hashlib.sha256(blob).hexdigest()
-        prompt_id = prompt_id_of(sha256)
+        """Adds the artefact as a candidate, with its event; the same bytes twice are one prompt.
+
+        manifest: packed lessons (`domain.lesson`), what it was tuned on.
+        """
+        values = {
+            "name": name,
+            "blob": blob,
+            "backbone": backbone,
+            "backbone_revision": backbone_revision,
+            "parent": parent,
+            "question": question,
+            "metrics": dict(metrics),
+            "manifest": manifest,
+        }
         with self._database.write() as session:
-            row = {
-                "prompt_id": prompt_id,
-                "name": name,
-                "blob": blob,
-                "sha256": sha256,
-                "backbone": backbone,
-                "backbone_revision": backbone_revision,
-                "state": PromptState.CANDIDATE,
-                "parent": parent,
-                "question": question,
-                "metrics": dict(metrics),
-                "created_at": self._database.now(session),
-                "activated_at": None,
-            }
-            insert = self._database.insert(Row).values(row).on_conflict_do_nothing(index_elements=["prompt_id"])
-            if session.scalar(insert.returning(Row.prompt_id)):
-                payload = {"prompt": prompt_id, "name": name, "sha256": sha256, "backbone": backbone, "parent": parent}
-                events.append(self._database, session, "prompt.register", by, payload=payload)
-            return _domain(session.get_one(Row, prompt_id))
+            return register_in(self._database, session, values, by)
 
     def activate(self, prompt_id: PromptId, *, only_first: bool = False, by: By = SYSTEM) -> bool:
         """Makes this the active prompt of its backbone; the one before retires. Returns whether it did.
@@ -103,6 +98,11 @@ class Prompts:
             row = session.scalar(query)
             return _domain(row) if row else None
 
+    def manifest(self, prompt_id: PromptId) -> bytes | None:
+        """The packed lessons that the prompt was tuned on (`domain.lesson`); None where they are not known."""
+        with self._database.read() as session:
+            return session.scalar(select(Row.manifest).where(Row.prompt_id == prompt_id))
+
     def blob(self, prompt_id: PromptId) -> bytes:
         """The artefact's bytes. Raises ConfigurationError when they don't match the hash in their row."""
         with self._database.read() as session:
@@ -112,6 +112,28 @@ class Prompts:
                 "prompt", f"the stored bytes of {prompt_id} were changed: their sha256 is not the one in their row"
             )
         return row.blob
+
+
+def register_in(database: Database, session: Session, values: Mapping[str, Any], by: By) -> PromptRecord:
+    """`Prompts.register` inside a transaction under way. values: its arguments."""
+    sha256 = hashlib.sha256(values["blob"]).hexdigest()
+    prompt_id = prompt_id_of(sha256)
+    row = {
+        **values,
+        "prompt_id": prompt_id,
+        "sha256": sha256,
+        "state": PromptState.CANDIDATE,
+        "created_at": database.now(session),
+        "activated_at": None,
+    }
+    insert = database.insert(Row).values(row).on_conflict_do_nothing(index_elements=["prompt_id"])
+    if session.scalar(insert.returning(Row.prompt_id)):
+        payload = {
+            "prompt": prompt_id, "name": values["name"], "sha256": sha256, "backbone": values["backbone"],
+            "parent": values["parent"],
+        }  # fmt: skip
+        events.append(database, session, "prompt.register", by, payload=payload)
+    return _domain(session.get_one(Row, prompt_id))
 
 
 def _domain(row: Row) -> PromptRecord:

@@ -14,7 +14,7 @@ from moderation.errors import ConfigurationError, SchemaMismatch
 from moderation.storage.database import Database
 
 # The revision this code needs: the newest file in migrations/versions, as a test makes sure.
-HEAD = "0002"
+HEAD = "0003"
 UPGRADE = "modctl db upgrade"
 _MIGRATION_LOCK = 0x53434D41  # any number no other application takes: "SCMA" in ASCII
 

@@ -64,6 +64,7 @@ class SubmissionRow(Base):
 
     image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), primary_key=True)
     source: Mapped[str] = mapped_column(String(200))
+    uploader: Mapped[str] = mapped_column(String(200), server_default="")
     priority: Mapped[int]
     state: Mapped[str] = mapped_column(String(16))
     round: Mapped[int]
@@ -98,7 +99,7 @@ class SubmissionRow(Base):
 
 
 class ImageRow(Base):
-    """What was last seen under an image id; never its bytes."""
+    """What was last seen under an image id; never its bytes. `pdq` is '' where it has no perceptual hash."""
 
     __tablename__ = "image"
 
@@ -108,11 +109,15 @@ class ImageRow(Base):
     height: Mapped[int]
     format: Mapped[str] = mapped_column(String(16))
     bytes: Mapped[int] = mapped_column(BigInteger)
+    pdq: Mapped[str] = mapped_column(String(64), server_default="")
     fetched_at: Mapped[datetime]
 
 
 class PromptRow(Base):
-    """A tuned pseudo-word: `blob` is its safetensors file, `sha256` that file's hash."""
+    """A tuned pseudo-word: `blob` is its safetensors file, `sha256` that file's hash.
+
+    `manifest` lists what it was tuned on (`domain.lesson`); null where that is not known.
+    """
 
     __tablename__ = "prompt"
 
@@ -126,17 +131,19 @@ class PromptRow(Base):
     parent: Mapped[str | None] = mapped_column(ForeignKey("prompt.prompt_id"))
     question: Mapped[str] = mapped_column(Text)
     metrics: Mapped[dict[str, Any]]
+    manifest: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     created_at: Mapped[datetime]
     activated_at: Mapped[datetime | None]
 
-    __table_args__ = (
+    __table_args__ = tuple(
         Index(
-            "uq_prompt_active",
+            f"uq_prompt_{state}",
             "backbone",
             unique=True,
-            sqlite_where=text("state = 'active'"),
-            postgresql_where=text("state = 'active'"),
-        ),
+            sqlite_where=text(f"state = '{state}'"),
+            postgresql_where=text(f"state = '{state}'"),
+        )
+        for state in ("active", "shadow")
     )
 
 
@@ -158,7 +165,10 @@ class PolicyRow(Base):
 
 
 class VerdictRow(Base):
-    """One image scored by one prompt in one round. Append-only."""
+    """One image scored by one prompt in one round. Append-only; a shadow's decides nothing.
+
+    `scored_at` is when its prompt was read as the one in use, on the database's clock.
+    """
 
     __tablename__ = "verdict"
 
@@ -176,6 +186,7 @@ class VerdictRow(Base):
     backbone: Mapped[str] = mapped_column(Text)
     versions: Mapped[dict[str, Any]]
     latency_ms: Mapped[float]
+    scored_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
     __table_args__ = (

@@ -71,17 +71,17 @@ def test_tables_come_and_go(empty_database: str) -> None:
     assert "is now on revision 0002 (before: no tables)" in made
     assert "is active for the miniature backbone" in made
     assert "was up to date already (revision 0002)" in ok("db", "upgrade").out
-    assert ok("db", "upgrade", "--json").json() == {"before": "0002", "after": "0002", "activated": None}
-    assert ok("db", "current", "--json").json()["found"] == "0002"
+    assert ok("db", "upgrade", "--json").json() == {"before": "0003", "after": "0003", "activated": None}
+    assert ok("db", "current", "--json").json()["found"] == "0003"
     assert "the tables are what this code needs" in ok("db", "check").out
-    assert ok("db", "check", "--json").json()["needed"] == "0002"
+    assert ok("db", "check", "--json").json()["needed"] == "0003"
 
     assert "no terminal to ask on; add --yes" in usage(modctl("db", "downgrade", "base"))
     wrong = modctl("db", "downgrade", "nonsense", "--yes")
     assert wrong.code == 2
     assert wrong.err == "Error: revision: Can't locate revision identified by 'nonsense'\n  'base', or one up to 0002\n"
     ok("db", "check")
-    assert ok("db", "downgrade", "base", "--yes", "--json").json() == {"before": "0002", "after": None}
+    assert ok("db", "downgrade", "base", "--yes", "--json").json() == {"before": "0003", "after": None}
     assert modctl("status").code == 2
 
 

@@ -17,7 +17,7 @@ from moderation.embedded.broker import RedisServer
 from moderation.embedded.system import free_port
 from moderation.errors import ServiceDown
 from moderation.flows.sweep import ENOUGH_BELLS, sweep
-from moderation.queue.app import SCAN, SCAN_QUEUE, URGENT_QUEUE, create_app
+from moderation.queue.app import SCAN, SCAN_QUEUE, SCAN_QUEUES, URGENT_QUEUE, create_app
 from moderation.queue.bell import Bell
 from moderation.settings import Settings, load_settings
 from tests.store import LONG_S, Store, ids, numbered
@@ -61,7 +61,7 @@ def test_a_bell_rings_in_the_queue_of_its_urgency(bell: Bell, broker_url: str) -
     bell.ring([ids("d")], priority=1)
     bell.ring([ids("e")], priority=-1)
     bell.ring([])
-    assert bell.depths() == {URGENT_QUEUE: 1, SCAN_QUEUE: 3}
+    assert bell.depths(SCAN_QUEUES) == {URGENT_QUEUE: 1, SCAN_QUEUE: 3}
     assert heard(broker_url, SCAN_QUEUE) == [["a", "b"], ["c"], ["e"]]
     assert heard(broker_url, URGENT_QUEUE) == [["d"]]
 
@@ -143,7 +143,7 @@ def test_an_emptied_broker_hears_the_next_bell(bell: Bell, broker_url: str) -> N
     bell.ring([ids("a")])
     with redis.Redis.from_url(broker_url) as client:
         client.flushall()
-    assert bell.depths() == {URGENT_QUEUE: 0, SCAN_QUEUE: 0}
+    assert bell.depths(SCAN_QUEUES) == {URGENT_QUEUE: 0, SCAN_QUEUE: 0}
     bell.ring([ids("b")])
     assert heard(broker_url, SCAN_QUEUE) == [["b"]]
     assert bell.workers(timeout_s=0.2) == []

@@ -31,6 +31,20 @@ WRONG = {
     "review_lease_s": ("1", "greater than or equal to 5"),
     "second_look_rate": ("1.5", "less than or equal to 1"),
     "gold_rate": ("-1", "greater than or equal to 0"),
+    "holdout_share": ("1", "less than 1"),
+    "retrain_min_labels": ("1", "greater than or equal to 2"),
+    "retrain_per_source": ("0", "greater than or equal to 1"),
+    "retrain_per_uploader": ("0", "greater than or equal to 1"),
+    "gate_margin": ("0.6", "less than or equal to 0.5"),
+    "rescore_rate": ("0", "greater than 0"),
+    "drift_interval_s": ("1", "greater than or equal to 10"),
+    "drift_max_psi": ("0", "greater than 0"),
+    "drift_max_ks": ("2", "less than or equal to 1"),
+    "drift_max_flagged": ("0", "greater than 0"),
+    "drift_max_overturned": ("1.1", "less than or equal to 1"),
+    "drift_max_error": ("-1", "greater than 0"),
+    "canary_interval_s": ("9", "greater than or equal to 10"),
+    "canary_tolerance": ("0", "greater than 0"),
     "log_level": ("LOUD", "use DEBUG, INFO, WARNING, ERROR"),
     "log_format": ("xml", "use text, json"),
 }
@@ -42,7 +56,7 @@ def test_all_have_defaults_and_words() -> None:
 
 
 def test_every_setting_that_can_be_wrong_is_tried_here() -> None:
-    free = {"queue_prefix", "images", "image_hosts", "backbone", "backbone_revision", "language_model", "actor"}
+    free = {"queue_prefix", "images", "image_hosts", "backbone", "backbone_revision", "language_model", "actor", "runs"}
     assert set(WRONG) | free == set(Settings.model_fields)
 
 
