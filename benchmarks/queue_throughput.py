@@ -30,7 +30,7 @@ from moderation.domain.image import ImageFacts
 from moderation.domain.submission import ImageId
 from moderation.flows.install import install
 from moderation.flows.scan import Scanner
-from moderation.flows.see import Looker, Picture
+from moderation.flows.see import Looker, Picture, Scores
 from moderation.flows.submit import submit
 from moderation.images import Views
 from moderation.miniature import PROMPT_FILE
@@ -56,8 +56,8 @@ class FreeScorer:
     def __init__(self, by: ScoredBy) -> None:
         self.by = by
 
-    def score(self, views: Sequence[Views], sources: Sequence[str]) -> list[FreeScore]:
-        return [FreeScore()] * len(views)
+    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, Scores | None]:
+        return Scores(self.by, [FreeScore()] * len(views)), None
 
 
 def measure(database_url: str, broker_url: str, images: int) -> dict[str, float]:

@@ -34,6 +34,29 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredBy:
+    """Which prompt and which versions made the scores of a batch.
+
+    `scored_at`: when the prompt was read as the one in use, on the database's clock; None where nobody asked it.
+    """
+
+    prompt_id: str
+    backbone: str
+    versions: dict[str, str]
+    scored_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowScore:
+    """What a shadow prompt says of an image, and what it would have decided by the same policy. It decides nothing."""
+
+    by: ScoredBy
+    margin: float
+    probability: float
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """The image has a score and a decision; `latency_ms` runs from the submission to the score."""
 
@@ -45,6 +68,7 @@ class Scored:
     policy_id: int
     latency_ms: float
     drawn: Drawn | None = None  # whether, and why, a person is to look
+    shadow: ShadowScore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +90,3 @@ class Postponed:
 
 
 Outcome = Scored | Rejected | Postponed
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredBy:
-    """Which prompt and which versions made the scores of a batch."""
-
-    prompt_id: str
-    backbone: str
-    versions: dict[str, str]

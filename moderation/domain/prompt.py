@@ -40,6 +40,15 @@ class PromptRecord:
     activated_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """The prompts that score on one backbone, and when that was so."""
+
+    active: PromptRecord | None
+    shadow: PromptRecord | None
+    read_at: datetime
+
+
 def read_header(blob: bytes) -> dict[str, Any]:
     """What a prompt's safetensors file says of itself, read without its numbers.
 

@@ -24,7 +24,8 @@ class Verdict:
 
     `margin` is logit(no) - logit(yes), in nats; `probability` the calibrated P(fake) in 0..1; `backbone` says which
     model spoke. `versions` holds what else made the score: backbone revision, preprocessing, calibration, decoder.
-    `latency_ms` runs from the submission to the score.
+    `latency_ms` runs from the submission to the score; `scored_at` is when the prompt was read as the one in use (None:
+    by a version that did not note it). A `shadow`'s decision is what it would have been.
     """
 
     image_id: ImageId
@@ -41,3 +42,4 @@ class Verdict:
     versions: Mapping[str, str]
     latency_ms: float
     created_at: datetime
+    scored_at: datetime | None = None

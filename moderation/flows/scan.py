@@ -15,14 +15,14 @@ from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from moderation.domain.claim import Claim, Outcome, Postponed, Rejected, Scored
-from moderation.domain.policy import decide
+from moderation.domain.claim import Claim, Outcome, Postponed, Rejected, Scored, ShadowScore
+from moderation.domain.policy import Policy, decide
 from moderation.domain.sampling import draw
 from moderation.domain.submission import ImageId
 from moderation.errors import ConfigurationError, ImageRejected, ServiceDown
 from moderation.flows.batch import BatchReport, log_batch
 from moderation.flows.gate import Gate, UnderWay
-from moderation.flows.see import Looked, Looker
+from moderation.flows.see import Looked, Looker, Score, Scores
 from moderation.storage.claims import Claims
 from moderation.storage.policies import Policies, for_sources
 
@@ -106,7 +106,8 @@ class Scanner:
             lambda: for_sources(self.policies.current(), {image.source for image, _ in looked.pictures})
         )
         outcomes: list[Outcome] = []
-        for (image, picture), result in zip(looked.pictures, looked.results, strict=True):
+        beside = looked.shadow.results if looked.shadow else [None] * len(looked.results)
+        for (image, picture), result, other in zip(looked.pictures, looked.results, beside, strict=True):
             if isinstance(result, ImageRejected):
                 outcomes.append(Rejected(image, result.reason, result.detail))
                 continue
@@ -123,6 +124,7 @@ class Scanner:
                     policy_id=policy.policy_id,
                     latency_ms=(waited_s + elapsed_s) * 1000,
                     drawn=draw(image.image_id, decision, result.probability, policy),
+                    shadow=_would_be(looked.shadow, other, policy),
                 )
             )
         return outcomes
@@ -136,3 +138,11 @@ class Scanner:
             reraise=True,
         )
         return tries(call)
+
+
+def _would_be(shadow: Scores | None, result: Score | ImageRejected | None, policy: Policy) -> ShadowScore | None:
+    """What the shadow makes of an image; None where it has no score."""
+    if shadow is None or result is None or isinstance(result, ImageRejected):
+        return None
+    decision = decide(result.probability, policy.thresholds)
+    return ShadowScore(shadow.by, result.margin, result.probability, decision)

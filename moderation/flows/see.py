@@ -1,7 +1,7 @@
 """See: from claimed images to scores. Fetches what the prompt wants to see, then scores it while holding the device.
 
 A score is always that of the prompt that was active when it was made; one that wants more crops than were fetched gets
-them first.
+them first. A shadow prompt looks at the same pictures.
 """
 
 from __future__ import annotations
@@ -38,24 +38,38 @@ class Score(Protocol):
     def probability(self) -> float: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one prompt says of the pictures of a batch: one result a picture, in order."""
+
+    by: ScoredBy
+    results: Sequence[Score | ImageRejected]
+
+
 class Scorer(Protocol):
     """The detector with the prompt that is active now."""
 
     @property
-    def by(self) -> ScoredBy: ...
-    @property
-    def native_crops(self) -> int:
-        """How many native crops of each picture it looks at."""
+    def by(self) -> ScoredBy:
+        """What the active prompt's scores are recorded as."""
         ...
 
-    def score(self, views: Sequence[Views], sources: Sequence[str]) -> Sequence[Score | ImageRejected]:
-        """One result a picture, in order."""
+    @property
+    def native_crops(self) -> int:
+        """How many native crops of each picture it looks at, its shadow too."""
+        ...
+
+    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, Scores | None]:
+        """What the active prompt says, and its shadow if it has one."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Pictures and what was found of each, by whom, and when each stage ended: time.monotonic() in seconds."""
+    """Pictures and what was found of each, by whom, and when each stage ended: time.monotonic() in seconds.
+
+    `shadow`: what the shadow prompt says of the same pictures.
+    """
 
     pictures: Sequence[tuple[ClaimedImage, Picture]]
     results: Sequence[Score | ImageRejected]
@@ -63,6 +77,7 @@ class Looked:
     ready: float
     started: float
     ended: float
+    shadow: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +116,9 @@ class Looker:
                 scorer = self.scorer()
                 if scorer.native_crops <= crops:
                     views = [picture.views for _, picture in pictures]
-                    results = scorer.score(views, [image.source for image, _ in pictures])
-                    return outcomes, Looked(pictures, results, scorer.by, ready, started, time.monotonic())
+                    scores, shadow = scorer.score_all(views, [image.source for image, _ in pictures])
+                    ended = time.monotonic()
+                    return outcomes, Looked(pictures, scores.results, scores.by, ready, started, ended, shadow)
             # A prompt that wants to see more became active meanwhile: rare, and no reason to hold the device.
             crops, images = scorer.native_crops, [image for image, _ in pictures]
 

@@ -12,7 +12,7 @@ from typing import cast
 from sqlalchemy import Table, Update, bindparam, select
 from sqlalchemy.orm import Session
 
-from moderation.domain.claim import Outcome, Postponed, Rejected, Scored, ScoredBy
+from moderation.domain.claim import Outcome, Postponed, Rejected, Scored, ScoredBy, ShadowScore
 from moderation.domain.order import due_at
 from moderation.domain.submission import State
 from moderation.storage.database import Database
@@ -51,7 +51,8 @@ def _write_scores(database: Database, session: Session, scored: Sequence[Scored]
     verdicts = database.insert(VerdictRow)
     session.execute(
         verdicts.on_conflict_do_nothing(index_elements=["image_id", "prompt_id", "shadow", "round"]),
-        [_verdict(outcome, by, now) for outcome in scored],
+        [_verdict(outcome, by, now) for outcome in scored]
+        + [_verdict(outcome, outcome.shadow.by, now, outcome.shadow) for outcome in scored if outcome.shadow],
     )
     drawn = [outcome for outcome in scored if outcome.drawn is not None]
     if drawn:
@@ -117,20 +118,22 @@ def _image(outcome: Scored, now: datetime) -> dict[str, object]:
     }
 
 
-def _verdict(outcome: Scored, by: ScoredBy, now: datetime) -> dict[str, object]:
+def _verdict(outcome: Scored, by: ScoredBy, now: datetime, shadow: ShadowScore | None = None) -> dict[str, object]:
+    said = shadow or outcome
     return {
         "image_id": outcome.image.image_id,
         "round": outcome.image.round,
         "prompt_id": by.prompt_id,
         "policy_id": outcome.policy_id,
-        "shadow": False,
+        "shadow": shadow is not None,
         "source": outcome.image.source,
-        "margin": outcome.margin,
-        "probability": outcome.probability,
-        "decision": outcome.decision,
+        "margin": said.margin,
+        "probability": said.probability,
+        "decision": said.decision,
         "image_sha256": outcome.facts.sha256,
         "backbone": by.backbone,
         "versions": by.versions,
         "latency_ms": outcome.latency_ms,
+        "scored_at": by.scored_at,
         "created_at": now,
     }

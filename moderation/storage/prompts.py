@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
-from moderation.domain.prompt import PromptId, PromptRecord, PromptState, prompt_id_of
+from moderation.domain.prompt import InUse, PromptId, PromptRecord, PromptState, prompt_id_of
 from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
@@ -97,6 +97,15 @@ class Prompts:
         with self._database.read() as session:
             row = session.scalar(query)
             return _domain(row) if row else None
+
+    def in_use(self, backbone: str) -> InUse:
+        """The active prompt and the shadow of this backbone, and when that was read on the database's clock."""
+        query = select(Row).where(Row.backbone == backbone, Row.state.in_((PromptState.ACTIVE, PromptState.SHADOW)))
+        with self._database.read() as session:
+            found = {row.state: _domain(row) for row in session.scalars(query.options(defer(Row.blob)))}
+            # After the rows, so that no prompt is said to have been read before it was active.
+            read_at = self._database.now(session)
+        return InUse(found.get(PromptState.ACTIVE), found.get(PromptState.SHADOW), read_at)
 
     def manifest(self, prompt_id: PromptId) -> bytes | None:
         """The packed lessons that the prompt was tuned on (`domain.lesson`); None where they are not known."""

@@ -84,4 +84,5 @@ def _domain(row: Row) -> Verdict:
         versions=row.versions,
         latency_ms=row.latency_ms,
         created_at=row.created_at,
+        scored_at=row.scored_at,
     )

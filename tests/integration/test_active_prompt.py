@@ -80,7 +80,7 @@ def test_another_prompt_is_in_use_at_the_next_look(prompts: Prompts, backbone: B
     assert scorer.by.prompt_id == first.prompt_id
     assert scorer.by.versions["backbone_revision"] == backbone.revision
     assert scorer.by.versions["device"] == "cpu"
-    assert active.scorer() is scorer  # nothing is loaded anew while nothing changes
+    assert active.scorer().detector is scorer.detector  # nothing is loaded anew while nothing changes
 
     second = add(prompts, shifted(), "second")
     swapped = active.scorer()

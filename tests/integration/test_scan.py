@@ -20,7 +20,7 @@ from moderation.domain.verdict import Decision
 from moderation.embedded import Server
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
 from moderation.flows.scan import Scanner
-from moderation.flows.see import Looker, Picture
+from moderation.flows.see import Looker, Picture, Scores
 from moderation.images import Views
 from moderation.storage.tables import PolicyRow
 from tests.store import FACTS, LONG_S, Store, furnish, ids, numbered, open_database
@@ -50,7 +50,7 @@ class FakeScorer:
     inside: int = 0
     most_inside: int = 0
 
-    def score(self, views: Sequence[Views], sources: Sequence[str]) -> list[Told | ImageRejected]:
+    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, Scores | None]:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
         assert len(sources) == len(views)
@@ -60,7 +60,8 @@ class FakeScorer:
             values = [int(view.whole[0, 0, 0]) for view in views]
             if POISON in values:
                 raise RuntimeError("the device hates this picture")
-            return [Told(-value / 10, value / 100) if value else _unscored() for value in values]
+            found = [Told(-value / 10, value / 100) if value else _unscored() for value in values]
+            return Scores(self.by, found), None
         finally:
             self.inside -= 1
 
