@@ -75,6 +75,10 @@ def upgrade() -> None:
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column("failures", sa.JSON(), nullable=False),
         sa.Column("after", sa.String(512), nullable=False),
+        sa.Column("crashes", sa.Integer(), nullable=False),
+        sa.Column("alone", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("applied", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("claimed_by", sa.String(64)),
         sa.Column("lease_until", TIME),
@@ -85,6 +89,10 @@ def upgrade() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
     )
+    op.create_index(
+        "uq_rescore_run_open", "rescore_run", ["prompt_id"], unique=True,
+        sqlite_where=UNFINISHED, postgresql_where=UNFINISHED,
+    )  # fmt: skip
     op.create_table(
         "canary",
         sa.Column("prompt_id", sa.String(16), sa.ForeignKey("prompt.prompt_id"), primary_key=True),

@@ -66,7 +66,11 @@ class TrainingRunRow(Base):
 
 
 class RescoreRunRow(Base):
-    """One `modctl rescore`: which images, by which prompt, how far it is. `after` is the last image id done."""
+    """One `modctl rescore`: which images, by which prompt, how far it is. `after` is the last image id done.
+
+    `crashes` counts the workers that vanished at this place in a row, `alone` how many of the next images ride alone,
+    `tries` how often none of the next images could be had. `applied` counts images whose verdict is now this run's.
+    """
 
     __tablename__ = "rescore_run"
 
@@ -80,6 +84,10 @@ class RescoreRunRow(Base):
     failed: Mapped[int]
     failures: Mapped[list[str]]
     after: Mapped[str] = mapped_column(String(MAX_ID_CHARS))
+    crashes: Mapped[int]
+    alone: Mapped[int]
+    tries: Mapped[int]
+    applied: Mapped[int]
     error: Mapped[str] = mapped_column(Text)
     claimed_by: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]
@@ -89,6 +97,16 @@ class RescoreRunRow(Base):
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "uq_rescore_run_open",
+            "prompt_id",
+            unique=True,
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+    )
 
 
 class CanaryRow(Base):
