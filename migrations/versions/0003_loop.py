@@ -104,10 +104,16 @@ def upgrade() -> None:
         sa.Column("worker", sa.Text(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
     )
+    op.create_table(
+        "chore",
+        sa.Column("name", sa.String(40), primary_key=True),
+        sa.Column("taken_at", TIME, nullable=False),
+        sa.Column("worker", sa.Text(), nullable=False),
+    )
 
 
 def downgrade() -> None:
-    for table in ("canary", "rescore_run", "training_run", "holdout"):
+    for table in ("chore", "canary", "rescore_run", "training_run", "holdout"):
         op.drop_table(table)
     op.drop_index("uq_prompt_shadow", "prompt")
     for table, column in (

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from moderation.domain.submission import MAX_ID_CHARS
 from moderation.storage.tables import Base, RowId
 
-__all__ = ["Base", "CanaryRow", "HoldoutRow", "RescoreRunRow", "TrainingRunRow"]
+__all__ = ["Base", "CanaryRow", "ChoreRow", "HoldoutRow", "RescoreRunRow", "TrainingRunRow"]
 
 
 class HoldoutRow(Base):
@@ -122,3 +122,13 @@ class CanaryRow(Base):
     answers: Mapped[list[float]] = mapped_column(JSON)
     worker: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
+
+
+class ChoreRow(Base):
+    """When a periodic task that is one worker's at a time was last taken on, and by whom."""
+
+    __tablename__ = "chore"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    taken_at: Mapped[datetime]
+    worker: Mapped[str] = mapped_column(Text)
