@@ -124,6 +124,30 @@ class PromptMismatch(ConfigurationError):
         super().__init__("prompt", problem, hint=hint)
 
 
+class PromptRefused(ModerationError):
+    """The gate refused this candidate, so it is not activated unless somebody takes that upon himself."""
+
+    exit_code = 4
+
+    def __init__(self, prompt_id: str, problem: str) -> None:
+        self.prompt_id = prompt_id
+        self.problem = problem
+        hint = "to activate it all the same: --force, with a --reason that says why"
+        super().__init__(f"prompt {prompt_id}: {problem}\n  {hint}")
+
+
+class PromptChanged(ModerationError):
+    """While somebody was asked, another prompt took the place of the one that was shown. Nothing was changed."""
+
+    def __init__(self, shown: str | None, found: str | None, what: str) -> None:
+        self.shown = shown
+        self.found = found
+        super().__init__(
+            f"meanwhile {found or 'no prompt'} is {what}, no longer {shown or 'none'}; nothing was changed\n"
+            "  look again: modctl prompt list"
+        )
+
+
 class LeaseLost(ModerationError):
     """The task is no longer this reviewer's: the lease ran out and somebody else took it, or it was answered."""
 

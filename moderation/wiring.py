@@ -19,6 +19,7 @@ from moderation.storage.drawn import Drawn
 from moderation.storage.events import Events
 from moderation.storage.gold import Gold
 from moderation.storage.policies import Policies
+from moderation.storage.prompt_states import PromptStates
 from moderation.storage.prompts import Prompts
 from moderation.storage.replay import Replay
 from moderation.storage.review_tasks import ReviewTasks
@@ -94,6 +95,10 @@ class Wiring:
     @part
     def prompts(self) -> Prompts:
         return Prompts(self.database)
+
+    @part
+    def prompt_states(self) -> PromptStates:
+        return PromptStates(self.database)
 
     @part
     def review_tasks(self) -> ReviewTasks:

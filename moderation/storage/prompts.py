@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from moderation.domain.prompt import InUse, PromptId, PromptRecord, PromptState, prompt_id_of
@@ -14,7 +14,12 @@ from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM, By
+from moderation.storage.prompt_checks import check_whole
+from moderation.storage.prompt_states import PromptStates
 from moderation.storage.tables import PromptRow as Row
+
+_RECORDS = select(Row).options(defer(Row.blob))
+"""Prompts without their numbers, which workers would fetch anew with each batch."""
 
 
 class Prompts:
@@ -56,36 +61,19 @@ class Prompts:
     def activate(self, prompt_id: PromptId, *, only_first: bool = False, by: By = SYSTEM) -> bool:
         """Makes this the active prompt of its backbone; the one before retires. Returns whether it did.
 
-        With `only_first` it does nothing where another is active already.
+        With `only_first` it does nothing where another is active already. Raises as `PromptStates.activate`.
         """
-        with self._database.write() as session:
-            backbone = session.scalars(select(Row.backbone).where(Row.prompt_id == prompt_id)).one()
-            ours = select(Row.prompt_id).where(Row.backbone == backbone)
-            session.execute(ours.order_by(Row.prompt_id).with_for_update())  # one activation at a time
-            row = session.get_one(Row, prompt_id)
-            others = select(Row).where(
-                Row.backbone == backbone, Row.state == PromptState.ACTIVE, Row.prompt_id != prompt_id
-            )
-            before = session.scalar(others)
-            if row.state == PromptState.ACTIVE or (only_first and before is not None):
-                return False
-            if before is not None:
-                session.execute(update(Row).where(Row.prompt_id == before.prompt_id).values(state=PromptState.RETIRED))
-            activated = {"state": PromptState.ACTIVE, "activated_at": self._database.now(session)}
-            session.execute(update(Row).where(Row.prompt_id == prompt_id).values(activated))
-            payload = {"prompt": prompt_id, "backbone": backbone, "before": before.prompt_id if before else None}
-            events.append(self._database, session, "prompt.activate", by, payload=payload)
-            return True
+        return PromptStates(self._database).activate(prompt_id, only_first=only_first, by=by).happened
 
     def list(self) -> list[PromptRecord]:
         """All prompts, the newest first."""
         with self._database.read() as session:
-            return [_domain(row) for row in session.scalars(select(Row).order_by(Row.created_at.desc(), Row.prompt_id))]
+            return [_domain(row) for row in session.scalars(_RECORDS.order_by(Row.created_at.desc(), Row.prompt_id))]
 
     def find(self, prefix: str) -> PromptRecord:
         """The prompt with this id, or the only one whose id begins so. Raises ConfigurationError."""
         with self._database.read() as session:
-            rows = session.scalars(select(Row).where(Row.prompt_id.startswith(prefix, autoescape=True)).limit(3)).all()
+            rows = session.scalars(_RECORDS.where(Row.prompt_id.startswith(prefix, autoescape=True)).limit(3)).all()
         if len(rows) == 1:
             return _domain(rows[0])
         problem = f"{prefix!r} is not a registered id" if not rows else f"{prefix!r} is the start of several ids"
@@ -93,16 +81,16 @@ class Prompts:
 
     def active(self, backbone: str) -> PromptRecord | None:
         """The active prompt of this backbone."""
-        query = select(Row).where(Row.backbone == backbone, Row.state == PromptState.ACTIVE)
+        query = _RECORDS.where(Row.backbone == backbone, Row.state == PromptState.ACTIVE)
         with self._database.read() as session:
             row = session.scalar(query)
             return _domain(row) if row else None
 
     def in_use(self, backbone: str) -> InUse:
         """The active prompt and the shadow of this backbone, and when that was read on the database's clock."""
-        query = select(Row).where(Row.backbone == backbone, Row.state.in_((PromptState.ACTIVE, PromptState.SHADOW)))
+        query = _RECORDS.where(Row.backbone == backbone, Row.state.in_((PromptState.ACTIVE, PromptState.SHADOW)))
         with self._database.read() as session:
-            found = {row.state: _domain(row) for row in session.scalars(query.options(defer(Row.blob)))}
+            found = {row.state: _domain(row) for row in session.scalars(query)}
             # After the rows, so that no prompt is said to have been read before it was active.
             read_at = self._database.now(session)
         return InUse(found.get(PromptState.ACTIVE), found.get(PromptState.SHADOW), read_at)
@@ -116,10 +104,7 @@ class Prompts:
         """The artefact's bytes. Raises ConfigurationError when they don't match the hash in their row."""
         with self._database.read() as session:
             row = session.get_one(Row, prompt_id)
-        if hashlib.sha256(row.blob).hexdigest() != row.sha256:
-            raise ConfigurationError(
-                "prompt", f"the stored bytes of {prompt_id} were changed: their sha256 is not the one in their row"
-            )
+        check_whole(row)
         return row.blob
 
 
