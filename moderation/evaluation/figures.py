@@ -12,6 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from moderation.evaluation.figure import Figure
+
+__all__ = ["BINS", "CLIP", "NAMES", "Figure", "Ranked", "SetMetrics", "bins_of", "usable"]
+
 NAMES = (
     "accuracy_real",
     "accuracy_fake",
@@ -27,15 +31,6 @@ NAMES = (
 BINS = 15  # as many as Guo et al. 2017, "On Calibration of Modern Neural Networks", section 5
 CLIP = 1e-6  # probabilities are kept this far from 0 and 1 in the NLL: one sure mistake costs at most 13.8
 _SLACK = 1e-9  # 0.01 * 2,900 is a hair below 29
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure and its 95 % interval over source pictures; no interval where there was nothing to resample."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +106,12 @@ class Ranked:
             ]
         )
 
+    def auc(self, weights: NDArray[np.float64]) -> float:
+        """The AUC alone, NaN without both classes: what many resamples of many pictures can afford."""
+        weight = weights[self.order]
+        false, found = self.curve(weight, weight * self._fake)
+        return _share(_area(false, found), float(false[-1] * found[-1]))
+
     def curve(self, weight: NDArray[np.float64], fake: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         """(flagged real, flagged fake) below each cut between different scores, strictest first, from 0."""
         found = np.cumsum(fake)[self._ends]
@@ -124,7 +125,7 @@ class Ranked:
             return (float("nan"),) * 4
         false, found = self.curve(weight, fake)
         steps = np.diff(found)
-        auc = float(np.diff(false) @ (found[1:] - steps / 2)) / (n_real * n_fake)
+        auc = _area(false, found) / (n_real * n_fake)
         flagged = np.maximum(false + found, 1e-12)[1:]  # a resample may hold nothing of the first scores
         ap = float(steps @ (found[1:] / flagged)) / n_fake
         return auc, ap, *(_found_at(rate, false, found, n_real, n_fake) for rate in (0.01, 0.05))
@@ -153,6 +154,11 @@ def usable(
 
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
+
+
+def _area(false: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+    """How many pairs of a real picture and a fake are ranked right; ties count half."""
+    return float(np.diff(false) @ (found[1:] - np.diff(found) / 2))
 
 
 def _found_at(
