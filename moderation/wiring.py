@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from moderation.settings import Settings
 from moderation.storage import schema
+from moderation.storage.chores import Chores
 from moderation.storage.claims import Claims
 from moderation.storage.database import Database
 from moderation.storage.drawn import Drawn
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from moderation.detector import Backbone
+    from moderation.detector.measures import Measures
     from moderation.domain.submission import ImageId
     from moderation.flows.active import ActivePrompt
+    from moderation.flows.drift import DriftWatch
     from moderation.flows.evidence import Archive
     from moderation.flows.review import Desk
     from moderation.flows.scan import Scanner
@@ -127,6 +130,26 @@ class Wiring:
 
         return Archive(Replay(self.database), Drawn(self.database), self.reviewers)
 
+    @part
+    def chores(self) -> Chores:
+        return Chores(self.database)
+
+    @part
+    def drift_watch(self) -> DriftWatch:
+        """What looks for drift, under the limits that the settings name."""
+        from moderation.domain.drift import Measure
+        from moderation.flows.drift import DriftWatch
+        from moderation.storage.drift import Drift
+
+        return DriftWatch(
+            drift=Drift(self.database),
+            archive=self.archive,
+            prompts=self.prompts,
+            policies=self.policies,
+            backbone=self.backbone_name,
+            limits={measure: getattr(self.settings, f"drift_max_{measure}") for measure in Measure},
+        )
+
     def desk(self, reviewer: str, *, is_senior: bool) -> Desk:
         """Where this reviewer works."""
         from moderation.flows.review import Desk
@@ -177,6 +200,21 @@ class Wiring:
             self.settings.backbone,
             device=self.settings.device,
             dtype=self.settings.dtype,
+            revision=self.settings.backbone_revision or None,
+            language_model=self.settings.language_model or None,
+        )
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone's name, under which its prompts are registered."""
+        return "+".join(filter(None, (self.settings.backbone, self.settings.language_model)))
+
+    def measures(self) -> Measures:
+        """The backbone's name, revision and widths, without loading it. Raises ConfigurationError."""
+        from moderation.detector.measures import measures_of
+
+        return measures_of(
+            self.settings.backbone,
             revision=self.settings.backbone_revision or None,
             language_model=self.settings.language_model or None,
         )

@@ -84,7 +84,7 @@ def _download(name: str, revision: str | None, setting: str) -> Files:
     try:
         folder = _snapshot(HfApi(), name, revision)
     except Exception as error:  # noqa: BLE001 - besides its own kinds the Hub's client raises its HTTP library's
-        raise ConfigurationError(setting, _explain(error, name, revision), hint=_WAY_OUT) from None
+        raise ConfigurationError(setting, explain(error, name, revision), hint=_WAY_OUT) from None
     if not (folder / "config.json").is_file() or not _weight_files(folder):
         raise ConfigurationError(setting, f"{name} on the Hub lacks config.json or weights", hint=_WAY_OUT)
     return Files(folder, folder.name)  # a snapshot's folder is called after its commit
@@ -102,7 +102,8 @@ def _snapshot(api: HfApi, name: str, revision: str | None) -> Path:
     return Path(api.snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights]))
 
 
-def _explain(error: Exception, name: str, revision: str | None) -> str:
+def explain(error: Exception, name: str, revision: str | None) -> str:
+    """What an error of the Hub's client means, in words."""
     known: tuple[tuple[type[Exception], str], ...] = (  # subclasses first
         (HFValidationError, f"{name!r} is neither a folder nor a Hub id"),
         (GatedRepoError, f"{name} asks for its terms to be accepted on the Hub, and for a token in HF_TOKEN"),

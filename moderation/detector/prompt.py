@@ -25,6 +25,7 @@ from moderation.errors import PromptMismatch
 
 if TYPE_CHECKING:
     from moderation.detector.backbone import Backbone
+    from moderation.detector.measures import Measured
 
 Position = Literal["prefix", "postfix", "replace", "plain"]
 _UNCALIBRATED = Calibration()
@@ -119,7 +120,7 @@ class SoftPrompt:
         sides = [_per_member(side, self.members, backbone.device) for side in (self.qformer, self.llm)]
         return [PromptVectors(question, qformer, llm) for qformer, llm in zip(*sides, strict=True)]
 
-    def check_fits(self, backbone: Backbone) -> None:
+    def check_fits(self, backbone: Measured) -> None:
         """Raises PromptMismatch unless tuned on `backbone`: a recorded revision decides, else the name."""
         for side, width in zip(SIDES, (backbone.qformer_width, backbone.llm_width), strict=True):
             found = getattr(self, side)
