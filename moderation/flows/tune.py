@@ -111,7 +111,7 @@ def go(run: RunFolder, bench: Bench, given: SoftPrompt | None = None) -> Tuned:
     members = _tune_all(run, facts, training, validation, bench, given)
     for pictures in (training, validation):
         tell_unreadable(pictures, run, bench.say)
-    return conclude(run, facts, members, training, validation, bench)
+    return conclude(run, facts, members, training, validation, bench, given)
 
 
 def versions() -> dict[str, str]:

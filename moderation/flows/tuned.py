@@ -96,6 +96,7 @@ def conclude(
     training: Features,
     validation: Features,
     bench: Bench,
+    given: SoftPrompt | None = None,
 ) -> Tuned:
     """Makes of the members' best what is kept. Raises ConfigurationError where a loss was no number, best kept."""
     from moderation.evaluation.report import render_tuning
@@ -112,7 +113,7 @@ def conclude(
     measured = finish.measure(found, validation.images, facts.plan.seed)
     outcomes = [member.outcome for member in good]
     stopped = any(member.outcome.why == "interrupted" for member in members)
-    expert, measured = _completed(measured, facts, outcomes, training, bench, whole=not (failure or stopped))
+    expert, measured = _completed(measured, facts, outcomes, training, bench, given, whole=not (failure or stopped))
     metadata = finish.metadata_of(facts, measured, outcomes, _counts(training))
     prompt: SoftPrompt | None = None
     if facts.plan.method == "lora":
@@ -160,6 +161,7 @@ def _completed(
     outcomes: Sequence[Outcome],
     training: Features,
     bench: Bench,
+    given: SoftPrompt | None,
     *,
     whole: bool,
 ) -> tuple[ExpertWeights | None, finish.Measured]:
@@ -167,7 +169,8 @@ def _completed(
     expert = None
     if facts.plan.expert and whole:
         plain = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, None)
-        expert, measured = _expert(plain, facts, training, measured, bench)
+        before = given.expert if given is not None else None
+        expert, measured = _expert(plain, facts, training, measured, bench, before)
     if facts.plan.crops:
         bench.say("native crops: the validation pictures are scored with them")
         finished = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, expert)
@@ -176,13 +179,18 @@ def _completed(
 
 
 def _expert(
-    plain: SoftPrompt, facts: RunFacts, training: Features, measured: finish.Measured, bench: Bench
+    plain: SoftPrompt,
+    facts: RunFacts,
+    training: Features,
+    measured: finish.Measured,
+    bench: Bench,
+    given: ExpertWeights | None,
 ) -> tuple[ExpertWeights | None, finish.Measured]:
     """The pixel expert and the figures with it; none, with a note, where it does not help: the word is kept."""
     readable = [image for image in training.images if image.path not in training.unreadable]
     try:
         expert, after = with_expert(
-            plain, facts.plan, readable, measured, bench.backbone, bench.decode, bench.readers, bench.say
+            plain, facts.plan, readable, measured, bench.backbone, bench.decode, bench.readers, bench.say, given
         )
         return expert, replace(after, loss=None)
     except ConfigurationError as error:

@@ -6,7 +6,7 @@ The expert is trained on native crops alone; the language model's margin meets i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -60,6 +60,7 @@ def train_expert(
     epochs: int = 6,
     batch_size: int = 32,
     lr: float = 4e-3,
+    start: Mapping[str, torch.Tensor] | None = None,
     device: str = "cpu",
     readers: Executor | None = None,
     report: Callable[[Epoch], None] | None = None,
@@ -67,6 +68,7 @@ def train_expert(
     """The tensors (float32, CPU) of the epoch with the lowest validation loss, ready for ExpertWeights.
 
     Judged on treated pictures, the same in every epoch: untouched ones are soon all told apart and choose by chance.
+    start: an expert's tensors to go on from, which are kept where no epoch is better.
 
     Each batch holds as many reals as fakes. Pictures of one group must not stand on both sides. On a CPU the same seed
     gives the same numbers, whatever `readers` does. Raises ConfigurationError where a class is missing.
@@ -74,12 +76,15 @@ def train_expert(
     for name, examples in (("training", training), ("validation", validation)):
         if examples.is_fake.all() or not examples.is_fake.any():
             raise ConfigurationError("--expert", f"the {name} pictures are all of one class")
-    expert = _untrained(seed).to(device)
+    expert = (_untrained(seed) if start is None else _started(start)).to(device)
     steps = epochs * -(-len(training.is_fake) // batch_size)
     optimiser = torch.optim.AdamW(expert.parameters(), lr=lr, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=lr, total_steps=steps + 1)
     best = math.inf
     kept: dict[str, torch.Tensor] = {}
+    if start is not None:
+        kept = dict(start)
+        best, _ = _validated(kept, validation, device, batch_size, readers)
     for number in range(1, epochs + 1):
         loss = _epoch(expert, optimiser, schedule, _batches(training, batch_size, (seed, number), readers), device)
         tensors = _folded(expert)
@@ -122,9 +127,18 @@ def _untrained(seed: int) -> PixelExpert:
     return expert
 
 
+def _started(tensors: Mapping[str, torch.Tensor]) -> PixelExpert:
+    """An expert that goes on from these: its normalisations are folded in and stay so."""
+    expert = PixelExpert()
+    expert.load_state_dict({name: values.clone() for name, values in tensors.items()})
+    return expert
+
+
 def _folded(expert: PixelExpert) -> dict[str, torch.Tensor]:
     """The tensors of the same expert without normalisations."""
     plain, layers = PixelExpert(), cast("Any", expert.layers)
+    if not any(isinstance(layer, nn.Sequential) for layer in layers):
+        return {name: values.clone() for name, values in expert.tensors().items()}
     plain.layers = nn.ModuleList(fuse_conv_bn_eval(layer[0].eval(), layer[1].eval()) for layer in layers)
     plain.head = expert.head
     return plain.tensors()

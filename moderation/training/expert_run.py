@@ -17,6 +17,8 @@ from moderation.training.plan import TunePlan
 from moderation.training.reading import Decode
 
 _CROPS = 4  # native crops that the expert reads where --crops says nothing
+_RATE, _EPOCHS = 4e-3, 6
+_GOING_ON_RATE, _GOING_ON_EPOCHS = 1e-3, 8  # from an expert that knows something already
 
 
 def with_expert(
@@ -28,10 +30,11 @@ def with_expert(
     decode: Decode,
     readers: Executor,
     say: Callable[[str], None],
+    given: ExpertWeights | None = None,
 ) -> tuple[ExpertWeights, Measured]:
     """A pixel expert, trained on the training pictures, and what the margins come to with its share.
 
-    prompt: without expert. Its weight and the calibration are fitted on the validation pictures as they are and as they
+    prompt: without expert. given: the expert to go on from; gently, so that it does not forget. Its weight and the calibration are fitted on the validation pictures as they are and as they
     arrive; see `arrival`. Raises ConfigurationError where the expert does not help on them.
     """
     crops, size, device = plan.crops or _CROPS, backbone.image_size, str(backbone.device)
@@ -43,6 +46,9 @@ def with_expert(
         Examples(looks[0], truth),
         Examples(looks[1], measured.is_fake),
         seed=plan.seed,
+        start=given.tensors if given else None,
+        lr=_GOING_ON_RATE if given else _RATE,
+        epochs=_GOING_ON_EPOCHS if given else _EPOCHS,
         device=device,
         readers=readers,
         report=lambda epoch: say(

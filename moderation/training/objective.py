@@ -28,10 +28,10 @@ def margin_losses(logits: torch.Tensor, is_fake: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits, is_fake.long(), reduction="none")
 
 
-def class_weights(kind: Loss, real: int, fake: int) -> torch.Tensor:
+def class_weights(kind: Loss, real: float, fake: float) -> torch.Tensor:
     """float32 [2], of a real and of a fake picture: both classes weigh the same in the margin loss, 1 on average.
 
-    The answer loss is the original's plain mean.
+    real, fake: how many there are, or the sum of their own weights. The answer loss is the original's plain mean.
     """
     if kind == "answer":
         return torch.ones(2)
@@ -39,6 +39,9 @@ def class_weights(kind: Loss, real: int, fake: int) -> torch.Tensor:
     return torch.tensor([total / (2 * real), total / (2 * fake)])
 
 
-def weighted(values: torch.Tensor, is_fake: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The batch's loss, a scalar."""
-    return (values * weights.to(values.device)[is_fake.long()]).mean()
+def weighted(
+    values: torch.Tensor, is_fake: torch.Tensor, weights: torch.Tensor, own: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The batch's loss, a scalar. weights: [2], of the classes; own: [B], of the pictures (None: all weigh 1)."""
+    values = values * weights.to(values.device)[is_fake.long()]
+    return (values if own is None else values * own.to(values.device)).mean()

@@ -27,7 +27,7 @@ from moderation.training.state import Row, RunFacts, State
 
 PROMPT, REPORT, ADAPTER = "prompt.safetensors", "report.html", "adapter"
 _PLAN, _MANIFEST, _LOG, _LAST = "plan.json", "manifest.csv", "log.jsonl", "last.safetensors"
-_COLUMNS = ("path", "label", "generator", "source", "split", "set", "group", "bytes")
+_COLUMNS = ("path", "label", "generator", "source", "split", "set", "group", "bytes", "weight")
 _STATE = "state"
 _DATA_HINT = "start a new run, or put the pictures back as they were"
 
@@ -79,9 +79,9 @@ class RunFolder:
             for image in images:
                 label = "fake" if image.is_fake else "real"
                 size = image.path.stat().st_size if image.path.exists() else 0
-                writer.writerow(
-                    (image.path.resolve(), label, image.generator, image.source, split, image.set, image.group, size)
-                )
+                place = image.path.resolve()
+                writer.writerow((place, label, image.generator, image.source, split, image.set, image.group, size,
+                                 image.weight))  # fmt: skip
         write_whole(self.path / _MANIFEST, text.getvalue().encode())
         self.write_json(_PLAN, asdict(facts))
 
@@ -114,6 +114,7 @@ class RunFolder:
                         row["source"],
                         row["group"],
                         row["split"],
+                        float(row.get("weight") or 1.0),  # runs of older versions have none
                     )
                 )
         return halves["train"], halves["val"]

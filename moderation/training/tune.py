@@ -23,7 +23,7 @@ from moderation.training.run import RunFolder
 from moderation.training.schedule import rate
 from moderation.training.state import Row, State
 from moderation.training.stepping import autocast, memory_named, optimiser, seeded
-from moderation.training.validation import Trainable, labels, validate
+from moderation.training.validation import Trainable, labels, own_weights, validate
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -89,8 +89,7 @@ class _Loop:
         self.optimiser = optimiser(trainable, plan)
         place = trainable.backbone.device.type
         self.scaler = torch.amp.GradScaler(place, enabled=plan.precision == "fp16" and place == "cuda")
-        fakes = sum(image.is_fake for image in training.images)
-        self.weights = class_weights(plan.loss, len(training.images) - fakes, fakes)
+        self.weights = _class_weights(plan, training)
         self.state, tensors = run.load_state(member)
         self.best: dict[str, torch.Tensor] = {}
         if tensors:
@@ -152,7 +151,7 @@ class _Loop:
         features = batch.features.to(backbone.device)
         with autocast(self.plan, backbone):
             values = losses(backbone, self.trainable.vectors(), is_fake, features, self.plan.loss)
-        loss = weighted(values, is_fake, self.weights)
+        loss = weighted(values, is_fake, self.weights, own_weights(self.training, batch))
         self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         value = float(loss.detach())
@@ -206,3 +205,9 @@ class _Loop:
         if self.state.scaler:
             self.scaler.load_state_dict(dict(self.state.scaler))
         self.best = {name.removeprefix("best."): found for name, found in tensors.items() if name.startswith("best.")}
+
+
+def _class_weights(plan: TunePlan, training: Features) -> torch.Tensor:
+    """By the sums of the pictures' own weights, so that both classes pull alike."""
+    sums = [sum(image.weight for image in training.images if image.is_fake is is_fake) for is_fake in (False, True)]
+    return class_weights(plan.loss, *sums)

@@ -88,3 +88,8 @@ def validate(trainable: Trainable, plan: TunePlan, pictures: Features) -> Valida
 def labels(pictures: Features, batch: Batch) -> torch.Tensor:
     """bool [B]: which of a batch's pictures are fake."""
     return torch.tensor([pictures.images[row].is_fake for row in batch.rows])
+
+
+def own_weights(pictures: Features, batch: Batch) -> torch.Tensor:
+    """float32 [B]: how much a batch's pictures count."""
+    return torch.tensor([pictures.images[row].weight for row in batch.rows])

@@ -71,6 +71,21 @@ def test_what_is_kept_scores_as_it_did_in_training(folder: Path) -> None:
     assert epochs[0].validation_auc == pytest.approx(np.mean(pairs))
 
 
+def test_it_goes_on_from_an_expert_and_keeps_that_where_nothing_is_better(folder: Path) -> None:
+    training, validation = _examples(folder, range(16)), _examples(folder, range(16, FILES))
+    epochs: list[Epoch] = []
+    known = train_expert(training, validation, seed=1, epochs=EPOCHS, batch_size=8)
+    further = train_expert(
+        training, validation, seed=2, epochs=1, batch_size=8, lr=1e-4, start=known, report=epochs.append
+    )
+    fresh: list[Epoch] = []
+    train_expert(training, validation, seed=2, epochs=1, batch_size=8, lr=1e-4, report=fresh.append)
+    assert epochs[0].validation_loss < fresh[0].validation_loss  # it did not begin anew
+    ExpertWeights(further, 1.0, 2)
+    ruined = train_expert(training, validation, seed=2, epochs=1, batch_size=8, lr=10.0, start=known)
+    assert all(torch.equal(values, known[name]) for name, values in ruined.items())
+
+
 def test_the_same_seed_gives_the_same_numbers_however_files_are_read(folder: Path) -> None:
     training, validation = _examples(folder, range(16)), _examples(folder, range(16, FILES))
 

@@ -287,6 +287,16 @@ def test_the_margin_loss_weighs_both_classes_alike() -> None:
     assert class_weights("answer", real=3, fake=1).tolist() == [1.0, 1.0]
 
 
+def test_a_picture_that_weighs_twice_counts_like_two() -> None:
+    values, is_fake = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([False, False, True])
+    twice = weighted(values, is_fake, class_weights("margin", real=3, fake=1), torch.tensor([1.0, 2.0, 1.0]))
+    listed = weighted(
+        torch.tensor([1.0, 2.0, 2.0, 5.0]), torch.tensor([False, False, False, True]),
+        class_weights("margin", real=3, fake=1),
+    )  # fmt: skip
+    assert float(twice) * 3 == pytest.approx(float(listed) * 4)
+
+
 def test_a_damaged_state_is_refused_by_its_file(run: RunFolder) -> None:
     run.save_state(0, State(), {"now.llm": torch.zeros(1)})
     file = run.path / "member-0" / "last.safetensors"
