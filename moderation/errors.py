@@ -6,6 +6,7 @@ who has to act: it names the thing and the way out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -129,11 +130,13 @@ class PromptRefused(ModerationError):
 
     exit_code = 4
 
-    def __init__(self, prompt_id: str, problem: str) -> None:
+    def __init__(self, prompt_id: str, run_id: int, reasons: Sequence[str]) -> None:
         self.prompt_id = prompt_id
-        self.problem = problem
-        hint = "to activate it all the same: --force, with a --reason that says why"
-        super().__init__(f"prompt {prompt_id}: {problem}\n  {hint}")
+        self.run_id = run_id
+        self.reasons = tuple(reasons)
+        why = f": {'; '.join(reasons)}" if reasons else ""
+        hint = f"to activate it all the same: modctl prompt activate {prompt_id} --force --reason WHY"
+        super().__init__(f"prompt {prompt_id}: the gate of training run {run_id} refused it{why}\n  {hint}")
 
 
 class PromptChanged(ModerationError):

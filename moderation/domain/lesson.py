@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from enum import StrEnum
@@ -65,7 +66,7 @@ def unpack(blob: bytes) -> list[Lesson]:
     try:
         text = gzip.decompress(blob).decode("utf-8", "surrogateescape")
         return [_lesson(row) for row in csv.DictReader(io.StringIO(text))]
-    except (OSError, EOFError, KeyError, TypeError) as error:
+    except (OSError, EOFError, KeyError, TypeError, csv.Error, zlib.error) as error:
         raise ValueError(f"no manifest of lessons: {error}") from None
 
 

@@ -54,9 +54,7 @@ def contents(blob: bytes) -> PromptContents:
     header = _header(blob)
     try:
         shapes = _shapes(blob)
-        knots = tuple((float(margin), float(p)) for margin, p in header.get("isotonic", ()))
-        biases = dict(header.get("source_bias", {}))
-        calibration = Calibration(header["scale"], header["bias"], knots, biases)
+        calibration = _calibration(header)
         expert = dict(header.get("expert") or {})
         if expert:
             expert["numbers"] = sum(prod(shape) for name, shape in shapes.items() if name.startswith(_EXPERT))
@@ -71,13 +69,21 @@ def contents(blob: bytes) -> PromptContents:
             tokens={side: shapes[side][-2] for side in _SIDES if side in shapes},
             members=int(header.get("members", 1)),
             calibration="" if calibration == Calibration() else calibration.described,
-            source_bias=biases,
+            source_bias=calibration.source_bias,
             crops=header.get("crops"),
             expert=expert or None,
             metadata=dict(header["metadata"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ConfigurationError("prompt", f"its header can't be read: {error}") from None
+
+
+def calibration_of(blob: bytes) -> Calibration:
+    """How the prompt file of these bytes turns a margin into P(fake). Raises ConfigurationError."""
+    try:
+        return _calibration(_header(blob))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError("prompt", f"its calibration can't be read: {error}") from None
 
 
 def register(
@@ -137,6 +143,11 @@ def _header(blob: bytes) -> dict[str, Any]:
         return read_header(blob)
     except ValueError as error:
         raise ConfigurationError("prompt", str(error)) from None
+
+
+def _calibration(header: Mapping[str, Any]) -> Calibration:
+    knots = tuple((float(margin), float(p)) for margin, p in header.get("isotonic", ()))
+    return Calibration(header["scale"], header["bias"], knots, dict(header.get("source_bias", {})))
 
 
 def _shapes(blob: bytes) -> dict[str, list[int]]:

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from moderation.domain.training_run import GateState, RunId, RunState
 from moderation.errors import ConfigurationError
 from moderation.storage.loop_tables import TrainingRunRow as Run
 from moderation.storage.tables import PromptRow as Row
 
-REFUSED = "refused"
-"""The state of a training run whose candidate did not pass the gate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why the gate of training run `run_id` refused its candidate."""
-
-    run_id: int
-    reasons: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"the gate of training run {self.run_id} refused it" + (
-            f": {'; '.join(self.reasons)}" if self.reasons else ""
-        )
+_JUDGED = (RunState.PASSED, RunState.REFUSED)
 
 
 def damage(row: Row) -> str:
@@ -44,11 +29,11 @@ def check_whole(row: Row) -> None:
         raise ConfigurationError("prompt", problem, hint=hint)
 
 
-def gate_refusal(session: Session, prompt_id: str) -> Refusal | None:
-    """Why the gate refused the newest training run that made this prompt; None where it did not."""
-    query = select(Run.run_id, Run.state, Run.metrics).where(Run.prompt_id == prompt_id).order_by(Run.run_id.desc())
-    newest = session.execute(query.limit(1)).first()
-    if newest is None or newest.state != REFUSED:
+def gate_state(session: Session, prompt_id: str) -> GateState | None:
+    """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate."""
+    query = select(Run.run_id, Run.state, Run.metrics).where(Run.prompt_id == prompt_id, Run.state.in_(_JUDGED))
+    newest = session.execute(query.order_by(Run.run_id.desc()).limit(1)).first()
+    if newest is None:
         return None
-    gate: dict[str, Any] = newest.metrics.get("gate") or {}
-    return Refusal(newest.run_id, tuple(str(reason) for reason in gate.get("reasons") or ()))
+    reasons = (newest.metrics.get("gate") or {}).get("reasons") or ()
+    return GateState(RunId(newest.run_id), newest.state == RunState.PASSED, tuple(str(reason) for reason in reasons))

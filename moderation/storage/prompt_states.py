@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from moderation.domain.prompt import PromptId, PromptState
 from moderation.domain.prompt_stack import ACTIVATED, ROLLED_BACK, SHADOWED, UNSHADOWED
+from moderation.domain.training_run import GateState
 from moderation.errors import ConfigurationError, PromptChanged, PromptRefused
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM, By
-from moderation.storage.prompt_checks import Refusal, check_whole, gate_refusal
+from moderation.storage.prompt_checks import check_whole, gate_state
 from moderation.storage.prompt_past import earlier_than, target_of
 from moderation.storage.tables import PromptRow as Row
 
@@ -66,17 +67,18 @@ class PromptStates:
             if row.state == PromptState.ACTIVE or (only_first and before is not None):
                 return Changed(prompt_id, before, happened=False)
             check_whole(row)
-            refusal = gate_refusal(session, prompt_id)
-            if refusal is not None and not forced:
-                raise PromptRefused(prompt_id, str(refusal))
+            gate = gate_state(session, prompt_id)
+            refused = gate is not None and not gate.passed
+            if gate is not None and refused and not forced:
+                raise PromptRefused(prompt_id, gate.run_id, gate.reasons)
             _swap(self._database, session, row, before)
             payload: dict[str, Any] = {
                 "prompt": prompt_id, "backbone": row.backbone, "before": before, "was": row.state,
             }  # fmt: skip
-            if refusal is not None:
-                payload |= {"forced": True, "refused_by_run": refusal.run_id}
+            if gate is not None and refused:
+                payload |= {"forced": True, "refused_by_run": gate.run_id}
             events.append(self._database, session, ACTIVATED, by, payload=payload)
-            return Changed(prompt_id, before, forced=refusal is not None)
+            return Changed(prompt_id, before, forced=refused)
 
     def roll_back(
         self, backbone: str, *, to: PromptId | None = None, shown: Shown | None = None, by: By = SYSTEM
@@ -102,10 +104,10 @@ class PromptStates:
         with self._database.read() as session:
             return earlier_than(session, backbone, _at(session, backbone, PromptState.ACTIVE))
 
-    def refusal(self, prompt_id: PromptId) -> Refusal | None:
-        """Why the gate refused the newest run that made this prompt; None where it did not."""
+    def gate(self, prompt_id: PromptId) -> GateState | None:
+        """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate."""
         with self._database.read() as session:
-            return gate_refusal(session, prompt_id)
+            return gate_state(session, prompt_id)
 
     def set_shadow(self, prompt_id: PromptId, *, shown: Shown | None = None, by: By = SYSTEM) -> Changed:
         """Makes this the shadow of its backbone in the place of the one before.

@@ -19,10 +19,9 @@ from moderation.storage.database import Database
 from moderation.storage.events import By
 from moderation.storage.loop_tables import HoldoutRow
 from moderation.storage.loop_tables import TrainingRunRow as Row
+from moderation.storage.prompt_checks import gate_state
 from moderation.storage.submissions import ROWS_PER_STATEMENT, chunks
 from moderation.storage.training_rows import domain, end_run, new_row, unknown
-
-_ENDED = (RunState.PASSED, RunState.REFUSED)
 
 
 class TrainingRuns:
@@ -110,13 +109,8 @@ class TrainingRuns:
 
     def gate_of(self, prompt_id: PromptId) -> GateState | None:
         """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate."""
-        query = select(Row).where(Row.prompt_id == prompt_id, Row.state.in_(_ENDED)).order_by(Row.run_id.desc())
         with self._database.read() as session:
-            row = session.scalar(query.limit(1))
-            if row is None:
-                return None
-            reasons = tuple(str(reason) for reason in row.metrics.get("gate", {}).get("reasons", ()))
-            return GateState(RunId(row.run_id), row.state == RunState.PASSED, reasons)
+            return gate_state(session, prompt_id)
 
     def _blob(self, run_id: RunId, name: str) -> bytes | None:
         with self._database.read() as session:
