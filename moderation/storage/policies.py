@@ -49,9 +49,8 @@ class Policies:
 
     def current(self) -> dict[str, Policy]:
         """The policy that holds for each source that has one of its own, and for '*'."""
-        newest = select(func.max(Row.policy_id)).group_by(Row.source)
         with self._database.read() as session:
-            return {row.source: _domain(row) for row in session.scalars(select(Row).where(Row.policy_id.in_(newest)))}
+            return current_in(session)
 
     def get(self, policy_id: PolicyId) -> Policy:
         """The version of this number. Raises ConfigurationError."""
@@ -68,6 +67,12 @@ class Policies:
             query = query.where(Row.source == source)
         with self._database.read() as session:
             return [_domain(row) for row in session.scalars(query)]
+
+
+def current_in(session: Session) -> dict[str, Policy]:
+    """`Policies.current` inside a transaction under way."""
+    newest = select(func.max(Row.policy_id)).group_by(Row.source)
+    return {row.source: _domain(row) for row in session.scalars(select(Row).where(Row.policy_id.in_(newest)))}
 
 
 def for_sources(policies: dict[str, Policy], sources: Collection[str]) -> dict[str, Policy]:
