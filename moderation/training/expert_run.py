@@ -34,8 +34,9 @@ def with_expert(
 ) -> tuple[ExpertWeights, Measured]:
     """A pixel expert, trained on the training pictures, and what the margins come to with its share.
 
-    prompt: without expert. given: the expert to go on from; gently, so that it does not forget. Its weight and the calibration are fitted on the validation pictures as they are and as they
-    arrive; see `arrival`. Raises ConfigurationError where the expert does not help on them.
+    prompt: without expert. given: the expert to go on from; gently, so that it does not forget. Its weight and the
+    calibration are fitted on the validation pictures as they are and as they arrive; see `arrival`. Raises
+    ConfigurationError where the expert does not help on them.
     """
     crops, size, device = plan.crops or _CROPS, backbone.image_size, str(backbone.device)
     looks = [

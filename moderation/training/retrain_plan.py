@@ -1,0 +1,43 @@
+"""The plan of a retraining: from the active prompt's numbers, gently, so that what it knows is kept."""
+
+from __future__ import annotations
+
+from moderation.detector.crops import Pool
+from moderation.detector.prompt import SoftPrompt
+from moderation.training.plan import Sides, TunePlan
+
+RATE_SHARE = 0.1
+"""Of the rate that tuning from random numbers takes. The miniature forgot more with all of it; see docs/retraining.md."""
+PATIENCE = 8  # epochs without a lower validation loss
+
+
+def plan_for(parent: SoftPrompt, name: str, seed: int, lr: float, epochs: int | None = None) -> TunePlan:
+    """What `tune` is to do with the lessons. lr: the rate that suits the backbone, from random numbers.
+
+    Question, sides, tokens, members, crops and normalisation stay the parent's, and so does whether there is an expert:
+    only then can both share a vision pass, and only what was learned differs.
+    """
+    word = parent.qformer if parent.qformer is not None else parent.llm
+    if word is None:
+        raise ValueError("a prompt without a pseudo-word has nothing to go on from")
+    sides: Sides = "both" if parent.qformer is not None and parent.llm is not None else (
+        "qformer" if parent.qformer is not None else "llm"
+    )  # fmt: skip
+    pool: Pool = parent.crops.pool if parent.crops else "mean"
+    statistics = parent.normalisation
+    return TunePlan(
+        name=name,
+        position=parent.position,
+        sides=sides,
+        tokens=word.shape[-2],
+        members=word.shape[0] if word.ndim == 3 else 1,
+        init=f"prompt:{parent.sha256}",
+        normalisation="/".join(",".join(repr(value) for value in part) for part in (statistics.mean, statistics.std)),
+        seed=seed,
+        lr=float(f"{RATE_SHARE * lr:.1e}"),
+        epochs=epochs,
+        patience=PATIENCE,
+        crops=parent.crops.count if parent.crops else 0,
+        crop_pool=pool,
+        expert=parent.expert is not None,
+    )
