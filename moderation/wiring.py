@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
@@ -229,12 +230,12 @@ class Wiring:
     def prepare(self, data: bytes, native_crops: int = 0) -> Picture:
         """A picture file's bytes, made ready for a detector that looks at so many crops. Raises ImageRejected."""
         from moderation.flows.see import Picture
-        from moderation.images import decode, views_of
+        from moderation.images import decode, pdq, views_of
 
         image, facts = decode(
             data, max_pixels=self.settings.max_image_pixels, exif_orientation=self.settings.exif_orientation
         )
-        return Picture(facts, views_of(image, self.backbone.image_size, native_crops))
+        return Picture(replace(facts, pdq=pdq(image)), views_of(image, self.backbone.image_size, native_crops))
 
     def scanner(self) -> Scanner:
         """All that a worker process needs to scan, the backbone loaded and its prompt checked."""

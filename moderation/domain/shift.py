@@ -131,7 +131,7 @@ def _kolmogorov_tail(distance: float, m: int, n: int) -> float:
     x = (root + 0.12 + 0.11 / root) * distance
     if x < 0.2:  # the series converges badly there, and its sum is 1 to twelve digits
         return 1.0
-    total = 2.0 * sum((-1) ** (k - 1) * math.exp(-2.0 * (k * x) ** 2) for k in range(1, 101))
+    total = 2.0 * sum(math.copysign(1.0, k % 2 - 0.5) * math.exp(-2.0 * (k * x) ** 2) for k in range(1, 101))
     return min(1.0, max(0.0, total))
 
 

@@ -112,6 +112,19 @@ class Population:
         cells = [cell for cell in self.images if cell.decision is decision]
         return self._estimate(cells, lambda shares: self._sum(cells, shares, of_fakes))
 
+    def wrongly_decided(self) -> Estimated | None:
+        """The share of all images that the machine decides alone and wrongly: fakes allowed, real ones blocked."""
+        allowed, blocked = (
+            [cell for cell in self.images if cell.decision is decision] for decision in (Decision.ALLOW, Decision.BLOCK)
+        )
+        total = sum(self.images.values())
+
+        def value(shares: dict[Cell, float]) -> float:
+            wrong = self._sum(allowed, shares, True) + self._sum(blocked, shares, False)
+            return wrong / total if total else float("nan")
+
+        return self._estimate([*allowed, *blocked], value)
+
     def share_of_fakes(self, kind: Kind) -> Estimated | None:
         """The share of fakes among the images of a kind."""
         cells = [cell for cell in self.images if cell.kind == kind]
