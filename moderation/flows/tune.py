@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from moderation.datasets.labelled import LabelledImage, manifest_sha256
+from moderation.datasets.labelled import LabelledImage
+from moderation.datasets.labelled import manifest_sha256 as identity_of
 from moderation.detector.backbone import Backbone
 from moderation.detector.preprocess import Normalisation
 from moderation.detector.prompt import SoftPrompt
@@ -22,7 +23,7 @@ from moderation.training import adapter, start
 from moderation.training.cache import FeatureCache, feature_bytes, feature_shape, human_bytes
 from moderation.training.loader import MEMORY_BYTES, Features, Fresh, Kept, keep
 from moderation.training.plan import TunePlan
-from moderation.training.progress import TensorBoard, Watcher, counter, screen
+from moderation.training.progress import TensorBoard, Watcher, screen
 from moderation.training.reading import sample_of, statistics_of
 from moderation.training.run import RunFolder
 from moderation.training.state import RunFacts
@@ -54,7 +55,7 @@ def prospect(plan: TunePlan, data: TuningData, backbone: Backbone) -> dict[str, 
         "revision": backbone.revision,
         "pictures": data.counts(),
         "left_out": data.left_out,
-        "manifest_sha256": manifest_sha256([*data.train, *data.val]),
+        "manifest_sha256": identity_of([*data.train, *data.val]),
         "steps_per_epoch": steps,
         "steps": steps * (plan.epochs or 1) * plan.members,
         "feature_bytes": kept * feature_bytes(feature_shape(backbone)),
@@ -72,8 +73,12 @@ def begin(
     command: str,
     given: SoftPrompt | None = None,
     parent: PromptId | None = None,
+    manifest_sha256: str | None = None,
 ) -> RunFolder:
-    """A new run's folder, ready for `go`. given: the prompt it starts from, `parent` if that is registered."""
+    """A new run's folder, ready for `go`. given: the prompt it starts from, `parent` if that is registered.
+
+    manifest_sha256: the identity of the pictures, where it is known from elsewhere; None: as their files lie.
+    """
     backbone = bench.backbone
     check_start(plan, backbone, given)
     RunFolder.make_room(runs)
@@ -81,7 +86,7 @@ def begin(
     run = RunFolder.create(runs, plan.name, now)
     facts = RunFacts(
         plan=plan,
-        manifest_sha256=manifest_sha256([*data.train, *data.val]),
+        manifest_sha256=manifest_sha256 or identity_of([*data.train, *data.val]),
         backbone=backbone.name,
         revision=backbone.revision,
         device=str(backbone.device),
@@ -98,8 +103,10 @@ def begin(
     return run
 
 
-def go(run: RunFolder, bench: Bench, given: SoftPrompt | None = None) -> Tuned:
+def go(run: RunFolder, bench: Bench, given: SoftPrompt | None = None, *, watchers: Sequence[Watcher] = ()) -> Tuned:
     """Carries a run on from where it stands, to its end. Raises ConfigurationError for what a person must mend.
+
+    watchers: are told of every step and epoch, beside the screen; what they raise ends the run where it stands.
 
     A loss that is no number ends it with an error, after the best so far was written into the folder.
     """
@@ -108,7 +115,7 @@ def go(run: RunFolder, bench: Bench, given: SoftPrompt | None = None) -> Tuned:
     training, validation = _features(facts, train, val, bench)
     for name, pictures in (("training data", training), ("--val", validation)):
         check_classes(pictures.images, name, "use that can be read")
-    members = _tune_all(run, facts, training, validation, bench, given)
+    members = _tune_all(run, facts, training, validation, bench, given, watchers)
     for pictures in (training, validation):
         tell_unreadable(pictures, run, bench.say)
     return conclude(run, facts, members, training, validation, bench, given)
@@ -124,7 +131,7 @@ def _statistics(images: Sequence[LabelledImage], bench: Bench, plan: TunePlan) -
     chosen = images if plan.recipe == "paper" else sample_of(images, plan.seed)
     bench.say(f"normalisation: statistics of {len(chosen)} of {len(images)} training pictures")
     try:
-        with counter("normalisation", len(chosen), bench.console) as advance:
+        with bench.count("normalisation", len(chosen)) as advance:
             return statistics_of(chosen, bench.backbone.image_size, bench.decode, bench.readers, advance)
     except ValueError as error:
         raise ConfigurationError("training data", str(error)) from None
@@ -171,7 +178,7 @@ def _kept(images: Sequence[LabelledImage], statistics: Normalisation, bench: Ben
     elif needed > MEMORY_BYTES:
         where = "nowhere: too much for memory, so the vision tower runs anew in every epoch (--cache DIR helps)"
     bench.say(f"{what}: features of {len(images)} pictures, {human_bytes(needed)} {where}")
-    with counter(f"{what}: vision features", len(images), bench.console) as advance:
+    with bench.count(f"{what}: vision features", len(images)) as advance:
         found = keep(images, backbone, statistics, bench.decode, bench.readers, cache, advance)
     if isinstance(found, Kept) and cache is not None:
         bench.say(f"{what}: {found.reused} of {len(images)} came from the cache")
@@ -185,6 +192,7 @@ def _tune_all(
     validation: Features,
     bench: Bench,
     given: SoftPrompt | None,
+    others: Sequence[Watcher],
 ) -> list[Member]:
     plan = facts.plan
     left = sum((plan.epochs or 1) - run.load_state(member)[0].epochs for member in range(plan.members))
@@ -192,7 +200,7 @@ def _tune_all(
     members: list[Member] = []
     with ExitStack() as stack:
         bar = stack.enter_context(screen("tuning", steps, bench.say, bench.console, plan.members))
-        watchers: list[Watcher] = [bar, Log(run)]
+        watchers: list[Watcher] = [bar, Log(run), *others]
         if bench.tensorboard:
             board = TensorBoard(run.path / "tensorboard")
             stack.callback(board.close)

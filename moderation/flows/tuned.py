@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from moderation.training.closer import with_crops
 from moderation.training.expert_run import with_expert
 from moderation.training.loader import Features
 from moderation.training.lora import save_lora
-from moderation.training.progress import Interrupt
+from moderation.training.progress import Interrupt, counter
 from moderation.training.reading import Decode
 from moderation.training.run import ADAPTER, PROMPT, RunFolder
 from moderation.training.state import Row, RunFacts
@@ -51,6 +52,11 @@ class Bench:
     interrupt: Interrupt
     cache: Path | None  # None: features are kept in memory or not at all
     tensorboard: bool = False
+    counting: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] | None = None  # None: on the console
+
+    def count(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Takes note of a pass over `total` pictures."""
+        return self.counting(title, total) if self.counting else counter(title, total, self.console)
 
 
 @dataclass(frozen=True)
