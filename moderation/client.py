@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -33,20 +33,32 @@ class Moderation:
     def __init__(self, **settings: Any) -> None:
         self._wiring = Wiring(load_settings(**settings))
 
-    def submit(self, image_id: str, *, source: str = "default", priority: int = 0, force: bool = False) -> Receipt:
+    def submit(
+        self, image_id: str, *, source: str = "default", priority: int = 0, force: bool = False, uploader: str = ""
+    ) -> Receipt:
         """Asks for a verdict on one image.
 
         `image_id` is what the image source understands: a path below the folder, a key, or what {id} stands for.
         `source` groups images for policies and figures (a country, an upload form, an API client). Above 0, `priority`
-        overtakes. A known id is a no-op unless `force`. Once this returns, the image is not lost any more;
+        overtakes. A known id is a no-op unless `force`. `uploader` is your name for who uploaded it, as stable as you
+        can: no one uploader may teach a retraining much. Once this returns, the image is not lost any more;
         `queued=False` in the receipt says that the broker was away and the verdict will take a little longer.
         """
-        return self.submit_many([image_id], source=source, priority=priority, force=force)
+        return self.submit_many([image_id], source=source, priority=priority, force=force, uploader=uploader)
 
     def submit_many(
-        self, image_ids: Iterable[str], *, source: str = "default", priority: int = 0, force: bool = False
+        self,
+        image_ids: Iterable[str],
+        *,
+        source: str = "default",
+        priority: int = 0,
+        force: bool = False,
+        uploader: str | Mapping[str, str] = "",
     ) -> Receipt:
-        """Asks for verdicts on all these images, all or none. Raises ValueError for ids that can't be."""
+        """Asks for verdicts on all these images, all or none. Raises ValueError for ids that can't be.
+
+        `uploader`: of them all, or of each by its id.
+        """
         return submit(
             image_ids,
             submissions=self._wiring.submissions,
@@ -55,6 +67,7 @@ class Moderation:
             source=source,
             priority=priority,
             force=force,
+            uploader=uploader,
         )
 
     def verdict(self, image_id: str) -> Verdict | None:

@@ -24,6 +24,10 @@ from moderation.storage.policies import Policies
 from moderation.storage.prompt_states import PromptStates
 from moderation.storage.prompts import Prompts
 from moderation.storage.replay import Replay
+from moderation.storage.rescore_apply import Applying
+from moderation.storage.rescore_batches import RescoreBatches
+from moderation.storage.rescored import Rescoring
+from moderation.storage.rescores import Rescores
 from moderation.storage.review_tasks import ReviewTasks
 from moderation.storage.reviewers import Reviewers
 from moderation.storage.reviews import Reviews
@@ -37,8 +41,10 @@ if TYPE_CHECKING:
     from moderation.detector.measures import Measures
     from moderation.domain.submission import ImageId
     from moderation.flows.active import ActivePrompt
+    from moderation.flows.backfill import Rescorer
     from moderation.flows.drift import DriftWatch
     from moderation.flows.evidence import Archive
+    from moderation.flows.rescore import Comparer
     from moderation.flows.review import Desk
     from moderation.flows.scan import Scanner
     from moderation.flows.see import Picture
@@ -151,6 +157,25 @@ class Wiring:
             limits={measure: getattr(self.settings, f"drift_max_{measure}") for measure in Measure},
         )
 
+    @part
+    def rescores(self) -> Rescores:
+        return Rescores(self.database)
+
+    @part
+    def rescore_batches(self) -> RescoreBatches:
+        return RescoreBatches(self.database)
+
+    @part
+    def applying(self) -> Applying:
+        return Applying(self.database)
+
+    @part
+    def comparer(self) -> Comparer:
+        """What new scores of stored images would change."""
+        from moderation.flows.rescore import Comparer
+
+        return Comparer(Rescoring(self.database), self.policies, self.reviews, self.reviewers)
+
     def desk(self, reviewer: str, *, is_senior: bool) -> Desk:
         """Where this reviewer works."""
         from moderation.flows.review import Desk
@@ -257,6 +282,20 @@ class Wiring:
             looker=looker,
             batch_size=self.settings.batch_size,
             lease_s=self.settings.lease_s,
+        )
+
+    def rescorer(self, scanner: Scanner, *, lease_s: float | None = None) -> Rescorer:
+        """What scores stored images again, on the device of `scanner` and beside it. lease_s: else the setting."""
+        from moderation.flows.backfill import Rescorer
+
+        return Rescorer(
+            batches=self.rescore_batches,
+            policies=self.policies,
+            looker=scanner.looker,
+            gate=scanner.gate,
+            under_way=scanner.under_way,
+            batch_size=self.settings.batch_size,
+            lease_s=lease_s or self.settings.lease_s,
         )
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ PART = 10_000
 @click.option("--csv", "csv_file", type=click.File(encoding="utf-8-sig"), help="Read ids from a CSV with a header.")
 @click.option("--column", default="image_id", show_default=True, help="The CSV's column that holds the ids.")
 @click.option("--source", default="default", show_default=True, help="Where the images come from: groups policies.")
+@click.option("--uploader", default="", metavar="NAME", help="Who uploaded them, as your platform names them.")
+@click.option("--uploader-column", metavar="COLUMN", help="The CSV's column that says who uploaded each.")
 @click.option("--priority", type=click.IntRange(-1000, 1000), default=0, show_default=True, help="Above 0 overtakes.")
 @click.option("--force", is_flag=True, help="Score known images again.")
 @json_option
@@ -36,6 +38,8 @@ def command(
     csv_file: Iterable[str] | None,
     column: str,
     source: str,
+    uploader: str,
+    uploader_column: str | None,
     priority: int,
     force: bool,
     as_json: bool,
@@ -47,13 +51,16 @@ def command(
     """
     if sum((bool(ids), from_stdin, csv_file is not None)) != 1:
         raise click.UsageError("give ids, or --stdin, or --csv FILE")
+    if uploader_column is not None and (csv_file is None or uploader):
+        raise click.UsageError("--uploader-column goes with --csv, and instead of --uploader")
     with parts() as wiring:
+        wanted: Iterator[tuple[str, str]]
         if from_stdin:
-            wanted = _from_lines(sys.stdin)
+            wanted = ((image_id, uploader) for image_id in _from_lines(sys.stdin))
         elif csv_file is not None:
-            wanted = _from_csv(csv_file, column)
+            wanted = _from_csv(csv_file, column, uploader_column, uploader)
         else:
-            wanted = _from_arguments(ids, wiring.settings.images)
+            wanted = ((image_id, uploader) for image_id in _from_arguments(ids, wiring.settings.images))
         receipt = _submit_all(wiring, wanted, source, priority, force)
     if as_json:
         print_json(receipt)
@@ -64,7 +71,8 @@ def command(
         say("will find them once it is back.")
 
 
-def _submit_all(wiring: Wiring, wanted: Iterator[str], source: str, priority: int, force: bool) -> Receipt:
+def _submit_all(wiring: Wiring, wanted: Iterator[tuple[str, str]], source: str, priority: int, force: bool) -> Receipt:
+    """wanted: ids, each with who uploaded it."""
     from moderation.domain.submission import Receipt
     from moderation.flows.submit import submit
 
@@ -72,13 +80,14 @@ def _submit_all(wiring: Wiring, wanted: Iterator[str], source: str, priority: in
     try:
         while part := list(islice(wanted, PART)):
             receipt = submit(
-                part,
+                [image_id for image_id, _ in part],
                 submissions=wiring.submissions,
                 bell=wiring.bell,
                 batch_size=wiring.settings.batch_size,
                 source=source,
                 priority=priority,
                 force=force,
+                uploader=dict(part),
             )
             total = Receipt(total.new + receipt.new, total.known + receipt.known, total.queued and receipt.queued)
     except (ValueError, csv.Error) as error:  # a wrong id, source or encoding
@@ -98,16 +107,19 @@ def _from_lines(lines: Iterable[str]) -> Iterator[str]:
             yield _checked(line.rstrip("\r\n"), number)
 
 
-def _from_csv(file: Iterable[str], column: str) -> Iterator[str]:
+def _from_csv(
+    file: Iterable[str], column: str, uploader_column: str | None, uploader: str
+) -> Iterator[tuple[str, str]]:
     reader = csv.DictReader(file)
     names = list(reader.fieldnames or [])
-    if column not in names:
-        hint = f"it has {', '.join(names)}; name one: --column" if names else "it is empty"
-        raise click.UsageError(f"the CSV has no column {column!r}: {hint}")
+    for option, name in (("--column", column), ("--uploader-column", uploader_column)):
+        if name is not None and name not in names:
+            hint = f"it has {', '.join(names)}; name one: {option}" if names else "it is empty"
+            raise click.UsageError(f"the CSV has no column {name!r}: {hint}")
     blank: list[int] = []
     for row in reader:
         if (row[column] or "").strip():
-            yield _checked(row[column], reader.line_num)
+            yield _checked(row[column], reader.line_num), (row[uploader_column] or "") if uploader_column else uploader
         else:
             blank.append(reader.line_num)
     if blank:

@@ -14,3 +14,4 @@ class ImageFacts:
     height: int
     format: str
     bytes: int
+    pdq: str = ""  # its perceptual hash, 64 hexadecimal digits; '' where it has none that could be relied on

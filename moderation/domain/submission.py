@@ -12,6 +12,7 @@ from typing import NewType
 ImageId = NewType("ImageId", str)
 
 MAX_ID_CHARS = 512
+MAX_UPLOADER_CHARS = 200
 MAX_RETRY_S = 3600.0
 # One crash in a shared batch, which proves nothing, and two alone, which do.
 MAX_CRASHES = 3
@@ -31,7 +32,7 @@ class Submission:
 
     `round` counts the askings: 1 at first, one more with every forced re-submission. `attempts` counts claims in this
     round, `crashes` those whose worker vanished. `not_before` holds a retry back. `claimed` says that a worker holds
-    a live lease.
+    a live lease. `uploader` is '' where the platform did not say.
     """
 
     image_id: ImageId
@@ -47,6 +48,7 @@ class Submission:
     finished_at: datetime | None
     reason: str
     detail: str
+    uploader: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,15 @@ def check_image_id(raw: str) -> ImageId:
     if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in raw):
         raise ValueError(f"an image id holds no control characters: {raw[:60]!r}")
     return ImageId(raw)
+
+
+def check_uploader(raw: str) -> str:
+    """`raw` as the platform's name for who uploaded an image; '' is unknown. Raises ValueError."""
+    if not isinstance(raw, str):
+        raise ValueError(f"an uploader is text, not {type(raw).__name__}: {raw!r}")
+    if len(raw) > MAX_UPLOADER_CHARS or not raw.isprintable():
+        raise ValueError(f"an uploader has at most {MAX_UPLOADER_CHARS} printable characters: {raw[:60]!r}")
+    return raw
 
 
 def retry_delay_s(image_id: ImageId, attempt: int, base_s: float) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from moderation.domain.submission import Receipt, check_image_id
+from moderation.domain.submission import ImageId, Receipt, check_image_id, check_uploader
 from moderation.errors import ServiceDown
 from moderation.queue.bell import Bell
 from moderation.storage.submissions import Submissions, chunks
@@ -25,19 +25,25 @@ def submit(
     source: str = "default",
     priority: int = 0,
     force: bool = False,
+    uploader: str | Mapping[str, str] = "",
 ) -> Receipt:
     """Asks for verdicts on `image_ids`, in one transaction.
 
     A priority above 0 goes to the urgent queue; among waiting images the higher goes first. Known ids are no-ops
-    unless `force`. Raises ValueError for ids, sources and priorities that can't be, before anything is written;
-    ServiceDown when SQL does not answer.
+    unless `force`. `uploader` names who uploaded them all, or by id who uploaded each; '' is unknown. Raises ValueError
+    for ids, sources, priorities and uploaders that can't be, before anything is written; ServiceDown when SQL does not
+    answer.
     """
     checked = [check_image_id(raw) for raw in image_ids]
     if not source or len(source) > MAX_SOURCE_CHARS or not source.isprintable():
         raise ValueError(f"a source has 1 to {MAX_SOURCE_CHARS} printable characters: {source[:60]!r}")
     if abs(priority) > MAX_PRIORITY:
         raise ValueError(f"a priority lies in -{MAX_PRIORITY}..{MAX_PRIORITY}, not {priority}")
-    taken = submissions.add(checked, source=source, priority=priority, force=force)
+    if isinstance(uploader, str):
+        by: str | dict[ImageId, str] = check_uploader(uploader)
+    else:
+        by = {image_id: check_uploader(uploader.get(image_id, "")) for image_id in checked}
+    taken = submissions.add(checked, source=source, priority=priority, force=force, uploader=by)
     try:
         bell.ring(list(chunks(taken, batch_size)), priority=priority)
         queued = True

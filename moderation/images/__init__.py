@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moderation.images.decoding import decode
+    from moderation.images.fingerprint import pdq
     from moderation.images.resize import square
     from moderation.images.source import ImageSource, open_source
     from moderation.images.views import Views, views_of
 
 _HOME = {
     "decode": "decoding",
+    "pdq": "fingerprint",
     "ImageSource": "source",
     "open_source": "source",
     "square": "resize",
@@ -24,7 +26,7 @@ _HOME = {
     "views_of": "views",
 }
 
-__all__ = ["ImageSource", "Views", "decode", "open_source", "square", "views_of"]
+__all__ = ["ImageSource", "Views", "decode", "open_source", "pdq", "square", "views_of"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -84,6 +84,15 @@ class Database:
             table = func.json_each(json.dumps(list(values))).table_valued("value")
             return cast(table.c.value, String)
         return func.unnest(bindparam(None, list(values), type_=ARRAY(String))).column_valued("value")
+
+    def unnest_pairs(self, pairs: Mapping[str, str]) -> tuple[ColumnElement[str], ColumnElement[str]]:
+        """Keys and values as two columns of one table, sent as `unnest` sends one."""
+        if self.is_sqlite:
+            listed = func.json_each(json.dumps(list(pairs.items()))).table_valued("value").c.value
+            return cast(func.json_extract(listed, "$[0]"), String), cast(func.json_extract(listed, "$[1]"), String)
+        columns = [bindparam(None, list(each), type_=ARRAY(String)) for each in (pairs.keys(), pairs.values())]
+        table = func.unnest(*columns).table_valued("key", "value").render_derived()
+        return table.c.key, table.c.value
 
     def byte_order(self, column: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[str]:
         """The column as Python sorts text, whatever language the database sorts by: locks are taken in one order."""

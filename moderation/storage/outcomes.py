@@ -43,7 +43,8 @@ def storable(detail: str) -> str:
 
 def _write_scores(database: Database, session: Session, scored: Sequence[Scored], by: ScoredBy, now: datetime) -> None:
     seen = database.insert(ImageRow)
-    renewed = {name: seen.excluded[name] for name in ("sha256", "width", "height", "format", "bytes", "fetched_at")}
+    names = ("sha256", "width", "height", "format", "bytes", "pdq", "fetched_at")
+    renewed = {name: seen.excluded[name] for name in names}
     session.execute(
         seen.on_conflict_do_update(index_elements=["image_id"], set_=renewed),
         [_image(outcome, now) for outcome in scored],
@@ -114,6 +115,7 @@ def _image(outcome: Scored, now: datetime) -> dict[str, object]:
         "height": facts.height,
         "format": facts.format,
         "bytes": facts.bytes,
+        "pdq": facts.pdq,
         "fetched_at": now,
     }
 

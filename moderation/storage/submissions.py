@@ -5,7 +5,7 @@ Who scores them, and under which lease, is the business of `claims`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +25,19 @@ class Submissions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, image_ids: Sequence[ImageId], *, source: str, priority: int, force: bool) -> list[ImageId]:
+    def add(
+        self,
+        image_ids: Sequence[ImageId],
+        *,
+        source: str,
+        priority: int,
+        force: bool,
+        uploader: str | Mapping[ImageId, str] = "",
+    ) -> list[ImageId]:
         """Writes the ids as pending and returns those that were taken up, in order of first mention.
 
         Known ids are left as they are; with `force` they begin a new round, even while a worker holds them (its late
-        result is then refused).
+        result is then refused). uploader: who uploaded them all, or each one by its id; '' changes nothing.
         """
         unique = list(dict.fromkeys(image_ids))
         with self._database.write() as session:
@@ -37,10 +45,13 @@ class Submissions:
             constants = _fresh(source, priority, now)
             columns = {name: literal(value, Row.__table__.c[name].type) for name, value in constants.items()}
             # In one order for all, so that no two submits lock each other out. `true()`: SQLite's grammar wants it.
-            rows = select(self._database.unnest(sorted(unique)), *columns.values()).where(true())
-            statement = self._database.insert(Row).from_select(["image_id", *columns], rows)
+            rows = select(*self._database.unnest_pairs(_with_uploaders(unique, uploader)), *columns.values()).where(
+                true()
+            )
+            statement = self._database.insert(Row).from_select(["image_id", "uploader", *columns], rows)
             if force:
                 renewed: dict[str, Any] = {name: statement.excluded[name] for name in constants}
+                renewed["uploader"] = func.coalesce(func.nullif(statement.excluded.uploader, ""), Row.uploader)
                 renewed["round"] = Row.round + 1
                 statement = statement.on_conflict_do_update(index_elements=["image_id"], set_=renewed)
             else:
@@ -100,6 +111,13 @@ def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[start : start + size]
 
 
+def _with_uploaders(image_ids: Sequence[ImageId], uploader: str | Mapping[ImageId, str]) -> dict[str, str]:
+    """Each id, in order, with who uploaded it."""
+    if isinstance(uploader, str):
+        return dict.fromkeys(sorted(image_ids), uploader)
+    return {image_id: uploader.get(image_id, "") for image_id in sorted(image_ids)}
+
+
 def _fresh(source: str, priority: int, now: datetime) -> dict[str, Any]:
     return {
         "source": source,
@@ -134,4 +152,5 @@ def _domain(row: Row) -> Submission:
         finished_at=row.finished_at,
         reason=row.reason,
         detail=row.detail,
+        uploader=row.uploader,
     )
