@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from moderation.detector.crops import Pool
 from moderation.detector.prompt import SoftPrompt
+from moderation.errors import ConfigurationError
 from moderation.training.plan import Sides, TunePlan
 
 RATE_SHARE = 0.1
-"""Of the rate that tuning from random numbers takes. The miniature forgot more with all of it; see docs/retraining.md."""
+"""Of the rate that tuning from random numbers takes: with all of it the miniature's word forgot; docs/retraining.md."""
 PATIENCE = 8  # epochs without a lower validation loss
 
 
@@ -15,11 +16,12 @@ def plan_for(parent: SoftPrompt, name: str, seed: int, lr: float, epochs: int | 
     """What `tune` is to do with the lessons. lr: the rate that suits the backbone, from random numbers.
 
     Question, sides, tokens, members, crops and normalisation stay the parent's, and so does whether there is an expert:
-    only then can both share a vision pass, and only what was learned differs.
+    only then can both share a vision pass, and only what was learned differs. Raises ConfigurationError.
     """
     word = parent.qformer if parent.qformer is not None else parent.llm
-    if word is None:
-        raise ValueError("a prompt without a pseudo-word has nothing to go on from")
+    if word is None or parent.position == "plain":
+        problem = "the active one asks the plain question: it has no pseudo-word to go on from"
+        raise ConfigurationError("prompt", problem, hint="tune one: modctl tune, then: modctl prompt activate ID")
     sides: Sides = "both" if parent.qformer is not None and parent.llm is not None else (
         "qformer" if parent.qformer is not None else "llm"
     )  # fmt: skip
