@@ -1,6 +1,6 @@
 """Backfill: a worker scores stored images again, a small batch at a time, at the rate that the run asks for.
 
-Scores are stored beside the verdicts and decide nothing. The device is the one that scans use, under the same lock, so a
+Scores are stored beside the verdicts and decide nothing. The device is the one that scans use, under the same lock: a
 scan waits for one small batch, never for the run.
 """
 
