@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from moderation.flows.backfill import Rescorer
 from moderation.flows.scan import Scanner
 from moderation.settings import load_settings
 from moderation.wiring import Wiring
@@ -19,3 +20,9 @@ def wiring() -> Wiring:
 def scanner() -> Scanner:
     """This process's scanner, its backbone loaded; slow when first called. Raises ConfigurationError, ServiceDown."""
     return wiring().scanner()
+
+
+@cache
+def rescorer() -> Rescorer:
+    """What scores stored images again in this process, on the scanner's device."""
+    return wiring().rescorer(scanner())

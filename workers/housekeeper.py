@@ -10,7 +10,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from moderation.errors import ServiceDown
 from moderation.flows.gate import UnderWay
@@ -23,8 +24,17 @@ from moderation.storage.database import SERVICE
 log = logging.getLogger(__name__)
 
 EXIT_HUNG = 70
-_RENEWALS_PER_LEASE = 4
+RENEWALS_PER_LEASE = 4
 _LOOK_S = 5.0  # how often the watchdog looks; MODERATION_BATCH_TIMEOUT_S is minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something else to be done every so often, in a thread of its own. It may raise: it is done again next time."""
+
+    name: str
+    interval_s: float
+    work: Callable[[], None]
 
 
 class Housekeeper:
@@ -37,6 +47,7 @@ class Housekeeper:
         bell: Bell,
         under_way: UnderWay,
         settings: Settings,
+        chores: Sequence[Chore] = (),
         exit_process: Callable[[int], None] = os._exit,
     ) -> None:
         self._claims = claims
@@ -53,9 +64,13 @@ class Housekeeper:
                 target=self._every, args=(min(_LOOK_S, settings.batch_timeout_s), self._watch), name="watchdog"
             ),
             threading.Thread(
-                target=self._every, args=(settings.lease_s / _RENEWALS_PER_LEASE, self._keep), name="lease"
+                target=self._every, args=(settings.lease_s / RENEWALS_PER_LEASE, self._keep), name="lease"
             ),
             threading.Thread(target=self._every, args=(settings.sweep_interval_s, self._sweep), name="sweep"),
+            *(
+                threading.Thread(target=self._every, args=(each.interval_s, each.work), name=each.name)
+                for each in chores
+            ),
         ]
 
     def start(self) -> None:

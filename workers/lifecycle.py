@@ -11,6 +11,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from moderation.errors import ModerationError
 from moderation.settings import load_settings
 from workers import gpu, log
+from workers.chores import chores_of
 from workers.housekeeper import Housekeeper
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,13 @@ def _load(**_: Any) -> None:
 
 def _start_housekeeping(**_: Any) -> None:
     wiring = gpu.wiring()
+    under_way = gpu.scanner().under_way
     housekeeper = Housekeeper(
-        claims=wiring.claims, bell=wiring.bell, under_way=gpu.scanner().under_way, settings=wiring.settings
+        claims=wiring.claims,
+        bell=wiring.bell,
+        under_way=under_way,
+        settings=wiring.settings,
+        chores=chores_of(wiring, under_way),
     )
     housekeeper.start()
     _housekeepers.append(housekeeper)

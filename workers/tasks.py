@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from celery import Celery
 
+from moderation.domain.rescore import RescoreId
 from moderation.domain.submission import ImageId
 from moderation.errors import ConfigurationError, ServiceDown
-from moderation.queue.app import SCAN
+from moderation.queue.app import RESCORE, SCAN
 from moderation.storage.submissions import chunks
-from workers.gpu import scanner
+from workers.gpu import rescorer, scanner, wiring
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ PAUSE_S = 5.0
 def register(app: Celery) -> None:
     """Tells `app` which function answers which bell."""
     app.task(scan, name=SCAN)
+    app.task(rescore, name=RESCORE)
 
 
 def scan(image_ids: Sequence[str]) -> None:
@@ -37,4 +39,17 @@ def scan(image_ids: Sequence[str]) -> None:
         log.error("%d images wait for the sweep: %s", len(image_ids), error)
     except ConfigurationError as error:
         log.critical("%d images were given back; nothing can be scored until this is mended: %s", len(image_ids), error)
+        time.sleep(PAUSE_S)
+
+
+def rescore(run_id: int) -> None:
+    """Goes on with this run for a moment, and rings for the next one when it is due."""
+    try:
+        again_s = rescorer().work(RescoreId(run_id))
+        if again_s is not None:
+            wiring().bell.ring_backfill(run_id, delay_s=again_s)
+    except ServiceDown as error:
+        log.error("rescoring run %d waits for the sweep: %s", run_id, error)
+    except ConfigurationError as error:
+        log.critical("rescoring run %d waits; nothing can be scored until this is mended: %s", run_id, error)
         time.sleep(PAUSE_S)

@@ -113,7 +113,7 @@ class Rescorer:
 
 def ring_for_quiet_runs(*, batches: RescoreBatches, bell: Bell, ring_again_s: float) -> int:
     """Rings for runs that no bell will reach; returns for how many. Raises ServiceDown."""
-    if bell.depths((BACKFILL_QUEUE,))[BACKFILL_QUEUE]:
+    if not batches.are_open() or bell.depths((BACKFILL_QUEUE,))[BACKFILL_QUEUE]:
         return 0  # one that hangs there brings a worker for its own run, and the sweep comes again for the others
     runs = batches.owed(ring_again_s=ring_again_s)
     for run_id in runs:

@@ -130,6 +130,11 @@ class RescoreBatches:
             changes = {"lease_until": past, "error": storable(detail)}
             session.execute(update(Row).where(Row.claimed_by == batch.token).values(changes))
 
+    def are_open(self) -> bool:
+        """Whether there is any open run; a look that locks nothing."""
+        with self._database.read() as session:
+            return session.scalar(select(Row.run_id).where(Row.state.in_(OPEN)).limit(1)) is not None
+
     def owed(self, *, ring_again_s: float) -> list[RescoreId]:
         """Runs that are due, that nobody works on and that no bell was rung for lately; marked as rung now."""
         with self._database.write() as session:

@@ -1,0 +1,25 @@
+"""What a worker looks after besides scanning: leases to be kept and runs that no bell will reach."""
+
+from __future__ import annotations
+
+from moderation.flows.backfill import ring_for_quiet_runs
+from moderation.flows.gate import UnderWay
+from moderation.wiring import Wiring
+from workers.housekeeper import RENEWALS_PER_LEASE, Chore
+
+
+def chores_of(wiring: Wiring, under_way: UnderWay) -> list[Chore]:
+    """All of them, each with how often it is done."""
+    settings = wiring.settings
+
+    def keep_rescores() -> None:
+        if tokens := under_way.tokens():
+            wiring.rescore_batches.renew(tokens, lease_s=settings.lease_s)
+
+    def sweep_rescores() -> None:
+        ring_for_quiet_runs(batches=wiring.rescore_batches, bell=wiring.bell, ring_again_s=settings.ring_again_s)
+
+    return [
+        Chore("rescore lease", settings.lease_s / RENEWALS_PER_LEASE, keep_rescores),
+        Chore("rescore sweep", settings.sweep_interval_s, sweep_rescores),
+    ]
