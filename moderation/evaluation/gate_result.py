@@ -12,6 +12,7 @@ from moderation.evaluation.figure import Figure
 
 BEYOND = 0.01  # what a slice may lose beyond its interval, AUC or accuracy
 WHOLE = "all"  # the slice that is a whole part
+GENERATOR = "generator"  # the kind of slice that is its fakes against every real picture of the part
 GATE_COLUMNS = ("part", "slice", "images", "AUC", "difference", "lost", "won", "verdict")
 GATE_RIGHT = ("images", "lost", "won")
 GATE_FOLD = ("slice",)
@@ -58,6 +59,15 @@ class GateLine:
     p_value: float
     verdict: GateVerdict = GateVerdict.TOO_FEW
 
+    @property
+    def is_of_generator(self) -> bool:
+        return self.slice.startswith(f"{GENERATOR}=")
+
+    @property
+    def n_own(self) -> int:
+        """Pictures that the slice is about: a generator's are its fakes, though real ones stand against them."""
+        return self.n_fake if self.is_of_generator else self.n
+
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
@@ -99,7 +109,7 @@ def gate_rows_text(result: GateResult) -> list[tuple[str, ...]]:
         (
             line.part,
             line.slice,
-            f"{line.n:,}",
+            f"{line.n_own:,}",
             _change(line.auc_before, line.auc_after),
             _difference(line),
             f"{line.only_before:,}",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moderation.evaluation.figure import Figure
-from moderation.evaluation.gate_result import BEYOND, WHOLE, GateLine, GateVerdict
+from moderation.evaluation.gate_result import BEYOND, GENERATOR, WHOLE, GateLine, GateVerdict
 
 FEWEST = 20  # independent pictures: of each class in a part, of all in a slice; fewer prove nothing. A convention
 FEWEST_OF_CLASS = 5  # with fewer of a class a slice is judged by the other class's accuracy alone. A convention
-GENERATOR = "generator"  # the kind of slice that is its fakes against all real pictures
 ALPHA = 0.05  # of McNemar's test at today's thresholds
 
 
@@ -87,7 +86,7 @@ def _is_too_small(line: GateLine) -> bool:
     if line.slice == WHOLE:
         return min(line.groups_real, line.groups_fake) < FEWEST
     alone = judged_class(line.slice, line.groups_real, line.groups_fake)
-    if alone is None and not line.slice.startswith(f"{GENERATOR}="):
+    if alone is None and not line.is_of_generator:
         return line.groups_real + line.groups_fake < FEWEST
     return (line.groups_real if alone is False else line.groups_fake) < FEWEST
 

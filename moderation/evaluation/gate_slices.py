@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.evaluation.bootstrap import group_codes
-from moderation.evaluation.gate_rules import FEWEST, GENERATOR
+from moderation.evaluation.gate_result import GENERATOR
+from moderation.evaluation.gate_rules import FEWEST
 
 UNNAMED = "(unknown)"
 SMALL_ONES = "(all small ones)"
