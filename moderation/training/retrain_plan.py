@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from moderation.detector.backbone import Backbone
 from moderation.detector.crops import Pool
 from moderation.detector.prompt import SoftPrompt
 from moderation.errors import ConfigurationError
 from moderation.training.plan import Sides, TunePlan
+from moderation.training.start import suggested_rate
 
 RATE_SHARE = 0.1
 """Of the rate that tuning from random numbers takes: with all of it the miniature's word forgot; docs/retraining.md."""
 PATIENCE = 8  # epochs without a lower validation loss
 
 
-def plan_for(parent: SoftPrompt, name: str, seed: int, lr: float, epochs: int | None = None) -> TunePlan:
-    """What `tune` is to do with the lessons. lr: the rate that suits the backbone, from random numbers.
+def plan_for(parent: SoftPrompt, backbone: Backbone, seed: int, name: str, *, epochs: int | None = None) -> TunePlan:
+    """What `tune` is to do with the lessons.
 
     Question, sides, tokens, members, crops and normalisation stay the parent's, and so does whether there is an expert:
     only then can both share a vision pass, and only what was learned differs. Raises ConfigurationError.
@@ -36,7 +38,7 @@ def plan_for(parent: SoftPrompt, name: str, seed: int, lr: float, epochs: int | 
         init=f"prompt:{parent.sha256}",
         normalisation="/".join(",".join(repr(value) for value in part) for part in (statistics.mean, statistics.std)),
         seed=seed,
-        lr=float(f"{RATE_SHARE * lr:.1e}"),
+        lr=float(f"{RATE_SHARE * suggested_rate(backbone):.1e}"),
         epochs=epochs,
         patience=PATIENCE,
         crops=parent.crops.count if parent.crops else 0,
