@@ -55,8 +55,7 @@ class Reviewed:
     @property
     def band(self) -> str:
         """Its size class by the shorter side: small below 256 pixels, medium below 1024, large."""
-        shorter = min(self.width, self.height)
-        return "small" if shorter < _SMALL else "medium" if shorter < _MEDIUM else "large"
+        return size_band(self.width, self.height)
 
     @property
     def is_hard(self) -> bool:
@@ -74,3 +73,9 @@ class Reviewed:
         if self.is_fake is None:
             return LeftOut.NO_LABEL
         return LeftOut.WEAK if self.trust is not Trust.TRUSTED and not include_weak else None
+
+
+def size_band(width: int, height: int) -> str:
+    """A picture's size class by its shorter side in pixels: small, medium or large."""
+    shorter = min(width, height)
+    return "small" if shorter < _SMALL else "medium" if shorter < _MEDIUM else "large"

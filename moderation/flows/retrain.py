@@ -1,0 +1,216 @@
+"""Retrain: the life of a training run. Begun from a curriculum, worked on under a lease, and ended with its candidate.
+
+A run ends as a candidate, never active, unless whoever began it asked for that and the gate let it pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from moderation.domain.lesson import unpack
+from moderation.domain.prompt import PromptId
+from moderation.domain.training_run import RunId, TrainingRun
+from moderation.errors import ModerationError, PromptChanged, PromptRefused, ServiceDown
+from moderation.flows.pace import Pace, Stopped, Why
+from moderation.storage.events import By
+from moderation.storage.prompt_states import PromptStates, Shown
+from moderation.storage.training_claims import Held, TrainingClaims
+from moderation.storage.training_runs import TrainingRuns
+
+if TYPE_CHECKING:
+    from moderation.flows.teach import Desk
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# SQL may be restarted under a run of hours; its end is worth waiting for.
+PATIENCE_S = 90.0
+_RENEWALS_PER_LEASE = 4
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One process that works on training runs, one at a time. `desk` is made when first needed: it loads a backbone.
+
+    device: held while the run uses it, so that nothing else is scored meanwhile: dropout is on in the shared backbone.
+    """
+
+    runs: TrainingRuns
+    claims: TrainingClaims
+    states: PromptStates
+    desk: Callable[[], Desk]
+    backbone: str
+    folder: Path
+    lease_s: float
+    worker: str = ""
+    patience_s: float = PATIENCE_S
+    device: threading.Lock = field(default_factory=threading.Lock)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _under_way: list[Pace] = field(default_factory=list)
+
+    def stop(self) -> None:
+        """Gives what is under way back, after the step under way, and takes nothing more. For any thread."""
+        self._stopping.set()
+        for pace in list(self._under_way):
+            pace.ask(Why.GIVEN_BACK)
+
+    def work(self, run_id: RunId) -> TrainingRun | None:
+        """Takes the run and carries it on to its end; None where there is nothing to take.
+
+        What a person must mend ends it as failed. Raises ServiceDown, and what nobody foresaw, which fails it too.
+        """
+        if self._stopping.is_set():
+            return None
+        held = self._patiently(
+            lambda: self.claims.claim(run_id, backbone=self.backbone, lease_s=self.lease_s, worker=self.worker)
+        )
+        if held is None:
+            return None
+        log.info("training run %d begins, attempt %d", run_id, held.run.attempts)
+        pace = Pace(lambda progress: self.claims.progress(held, progress))
+        self._under_way.append(pace)
+        if self._stopping.is_set():
+            pace.ask(Why.GIVEN_BACK)
+        place = self.folder / f"retrain-{run_id}" / held.token[:8]
+        try:
+            with self._keeping(held, pace):
+                self._work_guarded(held, place, pace)
+        finally:
+            self._under_way.remove(pace)
+            shutil.rmtree(place / "pictures", ignore_errors=True)
+        return self.runs.get(run_id)
+
+    def _work_guarded(self, held: Held, place: Path, pace: Pace) -> None:
+        run_id = held.run.run_id
+        try:
+            self._work(held, place, pace)
+        except Stopped as stopped:
+            self._stopped(held, stopped.why)
+        except ServiceDown:
+            with suppress(ServiceDown):  # then the lease ends by itself
+                self.claims.release(held)
+            raise
+        except ModerationError as error:
+            problem = str(error)
+            log.error("training run %d failed: %s", run_id, problem)
+            self._patiently(lambda: self.claims.fail(held, problem))
+            self._clear(run_id)
+        except Exception as error:
+            with suppress(ServiceDown):
+                self.claims.fail(held, f"{type(error).__name__}: {error}")
+            self._clear(run_id)
+            raise
+        except BaseException:  # this process is told to end at once
+            with suppress(ServiceDown):
+                self.claims.release(held)
+            raise
+
+    def _work(self, held: Held, place: Path, pace: Pace) -> None:
+        from moderation.flows.outcome import candidate_of, metrics_of, report_of, told_of
+        from moderation.flows.teach import teach
+
+        run = held.run
+        lessons = unpack(self.runs.manifest(run.run_id))
+        place.mkdir(parents=True, exist_ok=True)
+        desk = self.desk()
+        with self.device:
+            pace.check()
+            taught = teach(run, lessons, self.runs.checkpoint(run.run_id), desk, place, pace, self._keeper(held))
+        pace.stage("reporting", 0)
+        active = desk.prompts.active(run.backbone)
+        gate = told_of(taught.gate, run.parent, active.prompt_id if active else None)
+        report = report_of(run, lessons, taught, gate, desk)
+        record = self._patiently(
+            lambda: self.claims.finish(
+                held,
+                candidate_of(taught),
+                passed=gate.passed,
+                metrics=metrics_of(run, lessons, taught, gate),
+                report=report,
+                reasons=gate.reasons,
+            )
+        )
+        if record is None:
+            raise Stopped(Why.LOST)
+        log.info("training run %d %s: prompt %s", run.run_id, gate.word, record.prompt_id)
+        self._clear(run.run_id)
+        if run.config.activate and gate.passed:
+            self._activate(run, record.prompt_id)
+
+    def _activate(self, run: TrainingRun, prompt_id: PromptId) -> None:
+        """As was asked for; not where another prompt was activated meanwhile: with that the gate did not compare."""
+        by = By(run.actor, f"{run.reason} (training run {run.run_id})")
+        try:
+            self._patiently(lambda: self.states.activate(prompt_id, shown=Shown(run.parent), by=by))
+        except (PromptChanged, PromptRefused) as error:
+            log.warning("training run %d: %s is not activated: %s", run.run_id, prompt_id, error)
+
+    def _stopped(self, held: Held, why: Why) -> None:
+        run_id = held.run.run_id
+        log.info("training run %d stops: %s", run_id, why)
+        if why is Why.CANCELLED:
+            self._patiently(lambda: self.claims.cancelled(held))
+            self._clear(run_id)
+        elif why is Why.GIVEN_BACK:
+            self._patiently(lambda: self.claims.release(held))
+
+    def _keeper(self, held: Held) -> Callable[[bytes], None]:
+        """Keeps a checkpoint; one that can't be kept now is made up for by the next."""
+
+        def keep(checkpoint: bytes) -> None:
+            try:
+                if not self.claims.keep_checkpoint(held, checkpoint):
+                    raise Stopped(Why.LOST)
+            except ServiceDown as error:
+                log.warning("training run %d: this epoch is not kept: %s", held.run.run_id, error)
+
+        return keep
+
+    @contextmanager
+    def _keeping(self, held: Held, pace: Pace) -> Iterator[None]:
+        """Renews the lease beside the work, and stops the work where somebody asked for that or the lease is lost."""
+        done = threading.Event()
+
+        def keep() -> None:
+            while not done.wait(self.lease_s / _RENEWALS_PER_LEASE):
+                try:
+                    standing = self.claims.renew(held, lease_s=self.lease_s)
+                except Exception:
+                    log.exception("training run %d: the lease is not renewed", held.run.run_id)
+                    continue
+                if not standing.is_held:
+                    pace.ask(Why.LOST)
+                elif standing.is_cancelled:
+                    pace.ask(Why.CANCELLED)
+
+        thread = threading.Thread(target=keep, name=f"lease-{held.run.run_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(timeout=5)
+
+    def _clear(self, run_id: RunId) -> None:
+        """Removes the pictures of a run that has ended, also those that a killed worker left."""
+        for pictures in (self.folder / f"retrain-{run_id}").glob("*/pictures"):
+            shutil.rmtree(pictures, ignore_errors=True)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """`call`, tried again with growing pauses while SQL is away. Raises ServiceDown in the end."""
+        tries = Retrying(
+            retry=retry_if_exception_type(ServiceDown),
+            wait=wait_random_exponential(multiplier=0.2, max=2.0),
+            stop=stop_after_delay(self.patience_s),
+            reraise=True,
+        )
+        return tries(call)
