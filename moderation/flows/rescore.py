@@ -25,6 +25,7 @@ from moderation.errors import ConfigurationError, ServiceDown
 from moderation.queue.bell import Bell
 from moderation.storage.events import By
 from moderation.storage.policies import Policies
+from moderation.storage.prompts import Prompts
 from moderation.storage.rescore_apply import Applying
 from moderation.storage.rescored import Rescoring
 from moderation.storage.rescores import Rescores
@@ -81,6 +82,16 @@ class Comparer:
         trusted = self.reviewers.trusted()
         labels = {image_id: derive_label(found, trusted) for image_id, found in reviews.items()}
         return [replace(image, is_fake=_is_fake(labels.get(image.image_id))) for image in images]
+
+
+def only_active(prompts: Prompts, backbone: str) -> PromptId:
+    """The prompt that scores now. Raises ConfigurationError where none is active."""
+    record = prompts.active(backbone)
+    if record is None:
+        raise ConfigurationError(
+            "prompt", f"no prompt is active for the backbone {backbone}", hint="see: modctl prompt list"
+        )
+    return record.prompt_id
 
 
 def find_run(rescores: Rescores, prompt_id: PromptId, scope: RescoreScope, *, to_apply: bool) -> RescoreRun | None:
