@@ -139,6 +139,16 @@ class PromptRefused(ModerationError):
         super().__init__(f"prompt {prompt_id}: the gate of training run {run_id} refused it{why}\n  {hint}")
 
 
+class NotEnoughLabels(ModerationError):
+    """Too little is known to learn from, or to judge by what was learned. `missing` says what, a sentence each."""
+
+    exit_code = 4
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        self.missing = tuple(missing)
+        super().__init__("too little to retrain on\n" + "\n".join(f"  {line}" for line in self.missing))
+
+
 class PromptChanged(ModerationError):
     """While somebody was asked, another prompt took the place of the one that was shown. Nothing was changed."""
 

@@ -5,11 +5,14 @@ Parts are made when first asked for. Those that need torch import it only then.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from moderation.settings import Settings
@@ -20,6 +23,8 @@ from moderation.storage.database import Database
 from moderation.storage.drawn import Drawn
 from moderation.storage.events import Events
 from moderation.storage.gold import Gold
+from moderation.storage.holdout import Holdout
+from moderation.storage.labels import Labels
 from moderation.storage.policies import Policies
 from moderation.storage.prompt_states import PromptStates
 from moderation.storage.prompts import Prompts
@@ -32,6 +37,8 @@ from moderation.storage.review_tasks import ReviewTasks
 from moderation.storage.reviewers import Reviewers
 from moderation.storage.reviews import Reviews
 from moderation.storage.submissions import Submissions
+from moderation.storage.training_claims import TrainingClaims
+from moderation.storage.training_runs import TrainingRuns
 from moderation.storage.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -45,9 +52,11 @@ if TYPE_CHECKING:
     from moderation.flows.drift import DriftWatch
     from moderation.flows.evidence import Archive
     from moderation.flows.rescore import Comparer
+    from moderation.flows.retrain import Teacher
     from moderation.flows.review import Desk
     from moderation.flows.scan import Scanner
     from moderation.flows.see import Picture
+    from moderation.flows.teach import Classroom
     from moderation.images import ImageSource
     from moderation.queue.bell import Bell
 
@@ -136,6 +145,22 @@ class Wiring:
         from moderation.flows.evidence import Archive
 
         return Archive(Replay(self.database), Drawn(self.database), self.reviewers)
+
+    @part
+    def labels(self) -> Labels:
+        return Labels(self.database)
+
+    @part
+    def holdout(self) -> Holdout:
+        return Holdout(self.database)
+
+    @part
+    def training_runs(self) -> TrainingRuns:
+        return TrainingRuns(self.database)
+
+    @part
+    def training_claims(self) -> TrainingClaims:
+        return TrainingClaims(self.database)
 
     @part
     def chores(self) -> Chores:
@@ -284,6 +309,22 @@ class Wiring:
             lease_s=self.settings.lease_s,
         )
 
+    def teacher(self, device: threading.Lock | None = None) -> Teacher:
+        """What works on training runs in this process. device: the scanner's lock, where it shares the backbone."""
+        from moderation.flows.retrain import Teacher
+
+        return Teacher(
+            runs=self.training_runs,
+            claims=self.training_claims,
+            states=self.prompt_states,
+            room=lambda: self._classroom,
+            backbone=self.backbone_name,
+            folder=Path(self.settings.runs),
+            lease_s=self.settings.lease_s,
+            worker=f"{socket.gethostname()}-{os.getpid()}",
+            device=device or threading.Lock(),
+        )
+
     def rescorer(self, scanner: Scanner, *, lease_s: float | None = None) -> Rescorer:
         """What scores stored images again, on the device of `scanner` and beside it. lease_s: else the setting."""
         from moderation.flows.backfill import Rescorer
@@ -304,6 +345,28 @@ class Wiring:
             made = self.__dict__.pop(name, None)
             if made is not None:
                 made.dispose() if name == "raw_database" else made.close()
+
+    @part
+    def _classroom(self) -> Classroom:
+        from moderation.flows.teach import Classroom
+        from moderation.images import decode
+
+        settings = self.settings
+        return Classroom(
+            backbone=self.backbone,
+            prompts=self.prompts,
+            policies=self.policies,
+            fetch=self.image_source.fetch,
+            prepare=self.prepare,
+            decode=lambda data: decode(
+                data, max_pixels=settings.max_image_pixels, exif_orientation=settings.exif_orientation
+            )[0],
+            preparation=self._versions()["preprocessing"],
+            readers=ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="read"),
+            features=Path(settings.runs) / "features",
+            batch_size=settings.batch_size,
+            retry_base_s=settings.retry_base_s,
+        )
 
     def _fetcher(self) -> Callable[[ImageId, int], Picture]:
         source = self.image_source

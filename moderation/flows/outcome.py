@@ -15,7 +15,7 @@ from moderation.domain.prompt import PromptId
 from moderation.domain.training_run import TrainingRun
 from moderation.evaluation.gate import GateResult
 from moderation.flows.prompt import fields_of
-from moderation.flows.teach import Desk, Taught
+from moderation.flows.teach import Classroom, Taught
 
 
 def told_of(gate: GateResult, parent: PromptId, active: PromptId | None) -> GateResult:
@@ -58,7 +58,7 @@ def counts_of(lessons: Sequence[Lesson]) -> dict[str, dict[str, int]]:
     return {kind: {side: counts[side] for side in Side} for kind, counts in sorted(counted.items())}
 
 
-def report_of(run: TrainingRun, lessons: Sequence[Lesson], taught: Taught, gate: GateResult, desk: Desk) -> bytes:
+def report_of(run: TrainingRun, lessons: Sequence[Lesson], taught: Taught, gate: GateResult, room: Classroom) -> bytes:
     """The report, one gzipped HTML page."""
     return gzip.compress(b"", mtime=0)
 

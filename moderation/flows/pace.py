@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moderation.errors import ServiceDown
-from moderation.training.state import Row
+
+if TYPE_CHECKING:
+    from moderation.training.state import Row
 
 log = logging.getLogger(__name__)
 

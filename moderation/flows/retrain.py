@@ -27,7 +27,7 @@ from moderation.storage.training_claims import Held, TrainingClaims
 from moderation.storage.training_runs import TrainingRuns
 
 if TYPE_CHECKING:
-    from moderation.flows.teach import Desk
+    from moderation.flows.teach import Classroom
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -39,7 +39,7 @@ _RENEWALS_PER_LEASE = 4
 
 @dataclass(frozen=True)
 class Teacher:
-    """One process that works on training runs, one at a time. `desk` is made when first needed: it loads a backbone.
+    """One process that works on training runs, one at a time. `room` is made when first needed: it loads a backbone.
 
     device: held while the run uses it, so that nothing else is scored meanwhile: dropout is on in the shared backbone.
     """
@@ -47,7 +47,7 @@ class Teacher:
     runs: TrainingRuns
     claims: TrainingClaims
     states: PromptStates
-    desk: Callable[[], Desk]
+    room: Callable[[], Classroom]
     backbone: str
     folder: Path
     lease_s: float
@@ -121,14 +121,14 @@ class Teacher:
         run = held.run
         lessons = unpack(self.runs.manifest(run.run_id))
         place.mkdir(parents=True, exist_ok=True)
-        desk = self.desk()
+        room = self.room()
         with self.device:
             pace.check()
-            taught = teach(run, lessons, self.runs.checkpoint(run.run_id), desk, place, pace, self._keeper(held))
+            taught = teach(run, lessons, self.runs.checkpoint(run.run_id), room, place, pace, self._keeper(held))
         pace.stage("reporting", 0)
-        active = desk.prompts.active(run.backbone)
+        active = room.prompts.active(run.backbone)
         gate = told_of(taught.gate, run.parent, active.prompt_id if active else None)
-        report = report_of(run, lessons, taught, gate, desk)
+        report = report_of(run, lessons, taught, gate, room)
         record = self._patiently(
             lambda: self.claims.finish(
                 held,

@@ -45,7 +45,7 @@ _EPOCH = datetime(1980, 1, 1, tzinfo=UTC).timetuple()[:6]  # in an archive that 
 
 
 @dataclass(frozen=True)
-class Desk:
+class Classroom:
     """What a run is worked on with. preparation: what `decode` and the crop do to a picture, in words."""
 
     backbone: Backbone
@@ -80,7 +80,7 @@ def teach(
     run: TrainingRun,
     lessons: Sequence[Lesson],
     checkpoint: bytes | None,
-    desk: Desk,
+    room: Classroom,
     folder: Path,
     pace: Pace,
     keep: Callable[[bytes], None],
@@ -89,17 +89,17 @@ def teach(
 
     Raises Stopped when asked to stop, ConfigurationError for what a person must mend.
     """
-    record = desk.prompts.find(run.parent)
-    parent = SoftPrompt.from_bytes(desk.prompts.blob(record.prompt_id), sha256=record.sha256)
-    pictures = collect(lessons, folder / "pictures", desk.fetch, desk.readers, pace, desk.retry_base_s)
-    tuned, history = _tune(run, pictures, parent, checkpoint, desk, folder, pace, keep)
+    record = room.prompts.find(run.parent)
+    parent = SoftPrompt.from_bytes(room.prompts.blob(record.prompt_id), sha256=record.sha256)
+    pictures = collect(lessons, folder / "pictures", room.fetch, room.readers, pace, room.retry_base_s)
+    tuned, history = _tune(run, pictures, parent, checkpoint, room, folder, pace, keep)
     if tuned.prompt is None:
         raise TypeError("a retraining tunes a prompt")
     bench = score_both(
-        pictures.on(Side.HOLDOUT), Detector(desk.backbone, parent), Detector(desk.backbone, tuned.prompt),
-        desk.prepare, desk.readers, pace, batch_size=desk.batch_size,
+        pictures.on(Side.HOLDOUT), Detector(room.backbone, parent), Detector(room.backbone, tuned.prompt),
+        room.prepare, room.readers, pace, batch_size=room.batch_size,
     )  # fmt: skip
-    rows = rows_of(bench.verdicts, desk.policies.current())
+    rows = rows_of(bench.verdicts, room.policies.current())
     gate = judge(rows, margin=run.config.margin, seed=run.config.seed, with_replay=run.config.replay)
     left_out = {**pictures.left_out, **{f"held out: {why}": count for why, count in bench.left_out.items()}}
     return Taught(run.config.name, tuned.prompt, tuned, history, rows, bench.verdicts, gate, left_out, versions())
@@ -110,7 +110,7 @@ def _tune(
     pictures: LessonPictures,
     parent: SoftPrompt,
     checkpoint: bytes | None,
-    desk: Desk,
+    room: Classroom,
     folder: Path,
     pace: Pace,
     keep: Callable[[bytes], None],
@@ -119,11 +119,11 @@ def _tune(
     data = TuningData(pictures.labelled(Side.TRAIN), pictures.labelled(Side.VAL))
     for what, images in (("training data", data.train), ("validation data", data.val)):
         check_classes(images, what, "use")
-    plan = plan_for(parent, desk.backbone, run.config.seed, run.config.name, epochs=run.config.epochs)
-    precision = _PRECISION[str(desk.backbone.dtype).removeprefix("torch.")]
+    plan = plan_for(parent, room.backbone, run.config.seed, run.config.name, epochs=run.config.epochs)
+    precision = _PRECISION[str(room.backbone.dtype).removeprefix("torch.")]
     plan = replace(plan, precision=plan.precision or cast("Precision", precision))
-    plan = fill(plan, desk.backbone, len(data.train))
-    bench = _bench(desk, pace)
+    plan = fill(plan, room.backbone, len(data.train))
+    bench = _bench(room, pace)
     made = begin(
         plan, data, bench, folder, datetime.now(UTC), command=run.config.command, given=parent,
         parent=run.parent, manifest_sha256=run.manifest_sha256,
@@ -158,16 +158,16 @@ class _Watcher:
         self._pace.epoch(row)
 
 
-def _bench(desk: Desk, pace: Pace) -> Bench:
+def _bench(room: Classroom, pace: Pace) -> Bench:
     return Bench(
-        backbone=desk.backbone,
-        decode=desk.decode,
-        readers=desk.readers,
-        preparation=desk.preparation,
+        backbone=room.backbone,
+        decode=room.decode,
+        readers=room.readers,
+        preparation=room.preparation,
         console=Console(file=io.StringIO()),  # no terminal: nobody watches here
         say=pace.said,
         interrupt=Interrupt(pace.said),
-        cache=desk.features,
+        cache=room.features,
         counting=pace.counting,
     )
 
