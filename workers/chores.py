@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moderation.flows.backfill import ring_for_quiet_runs
+from moderation.flows.enrol import ring_for_waiting_runs
 from moderation.flows.gate import UnderWay
 from moderation.wiring import Wiring
 from workers.housekeeper import RENEWALS_PER_LEASE, Chore
@@ -19,7 +20,11 @@ def chores_of(wiring: Wiring, under_way: UnderWay) -> list[Chore]:
     def sweep_rescores() -> None:
         ring_for_quiet_runs(batches=wiring.rescore_batches, bell=wiring.bell, ring_again_s=settings.ring_again_s)
 
+    def sweep_training() -> None:
+        ring_for_waiting_runs(wiring.training_claims, wiring.bell, ring_again_s=settings.ring_again_s)
+
     return [
         Chore("rescore lease", settings.lease_s / RENEWALS_PER_LEASE, keep_rescores),
         Chore("rescore sweep", settings.sweep_interval_s, sweep_rescores),
+        Chore("training sweep", settings.sweep_interval_s, sweep_training),
     ]

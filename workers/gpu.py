@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from moderation.flows.backfill import Rescorer
+from moderation.flows.retrain import Teacher
 from moderation.flows.scan import Scanner
 from moderation.settings import load_settings
 from moderation.wiring import Wiring
@@ -26,3 +27,9 @@ def scanner() -> Scanner:
 def rescorer() -> Rescorer:
     """What scores stored images again in this process, on the scanner's device."""
     return wiring().rescorer(scanner())
+
+
+@cache
+def teacher() -> Teacher:
+    """What works on training runs in this process, on the scanner's device and backbone."""
+    return wiring().teacher(scanner().looker.device)

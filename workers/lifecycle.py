@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any, NoReturn
 
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from moderation.errors import ModerationError
 from moderation.settings import load_settings
@@ -24,6 +24,7 @@ def connect() -> None:
     setup_logging.connect(_configure_logging)
     worker_init.connect(_load)
     worker_ready.connect(_start_housekeeping)
+    worker_shutting_down.connect(_give_back_training)
     worker_shutdown.connect(_stop_housekeeping)
 
 
@@ -67,3 +68,9 @@ def _start_housekeeping(**_: Any) -> None:
 def _stop_housekeeping(**_: Any) -> None:
     while _housekeepers:
         _housekeepers.pop().stop()
+
+
+def _give_back_training(**_: Any) -> None:
+    """Celery waits for what is under way; a run of hours is given back, to be taken up from its last epoch."""
+    if gpu.teacher.cache_info().currsize:  # not made for this
+        gpu.teacher().stop()

@@ -10,10 +10,11 @@ from celery import Celery
 
 from moderation.domain.rescore import RescoreId
 from moderation.domain.submission import ImageId
+from moderation.domain.training_run import RunId
 from moderation.errors import ConfigurationError, ServiceDown
-from moderation.queue.app import RESCORE, SCAN
+from moderation.queue.app import RESCORE, RETRAIN, SCAN
 from moderation.storage.submissions import chunks
-from workers.gpu import rescorer, scanner, wiring
+from workers.gpu import rescorer, scanner, teacher, wiring
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ def register(app: Celery) -> None:
     """Tells `app` which function answers which bell."""
     app.task(scan, name=SCAN)
     app.task(rescore, name=RESCORE)
+    app.task(retrain, name=RETRAIN)
 
 
 def scan(image_ids: Sequence[str]) -> None:
@@ -52,4 +54,15 @@ def rescore(run_id: int) -> None:
         log.error("rescoring run %d waits for the sweep: %s", run_id, error)
     except ConfigurationError as error:
         log.critical("rescoring run %d waits; nothing can be scored until this is mended: %s", run_id, error)
+        time.sleep(PAUSE_S)
+
+
+def retrain(run_id: int) -> None:
+    """Carries a training run on to its end; nothing, where it has ended or another worker has it."""
+    try:
+        teacher().work(RunId(run_id))
+    except ServiceDown as error:
+        log.error("training run %d waits for the sweep: %s", run_id, error)
+    except ConfigurationError as error:
+        log.critical("training run %d waits; nothing can be trained until this is mended: %s", run_id, error)
         time.sleep(PAUSE_S)
