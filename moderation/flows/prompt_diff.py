@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from moderation.detector.numbers import Likeness, equal_experts, likeness, numbers_of
-from moderation.domain.prompt import PromptId, PromptRecord
-from moderation.flows.prompt import PromptContents, calibration_of, contents
+from moderation.domain.prompt import PromptId, PromptRecord, prompt_id_of
+from moderation.flows.prompt import PromptContents, calibration_of, contents, known_parent
 from moderation.flows.registry import ancestry
+from moderation.storage.prompts import Prompts
 
 MARGINS = (-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0)
 _SIDES = ("qformer", "llm")
@@ -78,3 +80,13 @@ def _flat(values: dict[str, Any], above: str) -> list[tuple[str, Any]]:
     for name, value in values.items():
         found += _flat(value, f"{above}{name}.") if isinstance(value, dict) and value else [(f"{above}{name}", value)]
     return found
+
+
+def side_of(prompts: Prompts, record: PromptRecord) -> Side:
+    """A registered prompt. Raises ConfigurationError for damaged bytes."""
+    return Side(record.prompt_id, prompts.blob(record.prompt_id), record.parent)
+
+
+def side_of_file(prompts: Prompts, blob: bytes) -> Side:
+    """The prompt file of these bytes. Raises ConfigurationError when they are no prompt file."""
+    return Side(prompt_id_of(hashlib.sha256(blob).hexdigest()), blob, known_parent(prompts, contents(blob).metadata))

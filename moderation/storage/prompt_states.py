@@ -99,10 +99,12 @@ class PromptStates:
             events.append(self._database, session, ROLLED_BACK, by, payload=payload)
             return Changed(PromptId(target.prompt_id), now)
 
-    def earlier(self, backbone: str) -> list[PromptId]:
-        """The prompts that a rollback can return to, the one it would take first."""
+    def target(self, backbone: str, *, to: PromptId | None = None) -> PromptId:
+        """The prompt that `roll_back` would make active now. Raises ConfigurationError as it would."""
         with self._database.read() as session:
-            return earlier_than(session, backbone, _at(session, backbone, PromptState.ACTIVE))
+            now = _at(session, backbone, PromptState.ACTIVE)
+            found = target_of(session, earlier_than(session, backbone, now), now, backbone, to)
+            return PromptId(found.prompt_id)
 
     def gate(self, prompt_id: PromptId) -> GateState | None:
         """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate."""
