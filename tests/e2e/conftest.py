@@ -130,9 +130,9 @@ class Stack:
             return False
         return True
 
-    def worker(self, name: str = "worker", **variables: str) -> Worker:
-        """Starts a worker process; use it in a `with`."""
-        return Worker(self.folder / "workers", {**self.variables, **variables}, name=name)
+    def worker(self, name: str = "worker", queues: str = "", **variables: str) -> Worker:
+        """Starts a worker process; use it in a `with`. queues: '' are those of scans."""
+        return Worker(self.folder / "workers", {**self.variables, **variables}, name=name, queues=queues)
 
 
 def picture(number: int) -> bytes:

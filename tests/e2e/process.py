@@ -28,9 +28,12 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = GENER
 
 
 class Worker:
-    """`celery -A workers.app worker` with these MODERATION_* variables. It ends with the `with` it is opened in."""
+    """`celery -A workers.app worker` with these MODERATION_* variables. It ends with the `with` it is opened in.
 
-    def __init__(self, folder: Path, variables: Mapping[str, str], *, name: str = "worker") -> None:
+    queues: that it listens to, by commas; '' are those of scans.
+    """
+
+    def __init__(self, folder: Path, variables: Mapping[str, str], *, name: str = "worker", queues: str = "") -> None:
         self.log = folder / f"{name}.log"
         folder.mkdir(parents=True, exist_ok=True)
         kept = {key: value for key, value in os.environ.items() if not key.startswith("MODERATION_")}
@@ -38,6 +41,7 @@ class Worker:
         environment = {**kept, **variables, "OMP_NUM_THREADS": "1", "MODERATION_LOG_FORMAT": "json"}
         command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--without-gossip"]
         command += ["--without-mingle", f"--hostname={name}@test"]
+        command += [f"--queues={queues}"] if queues else []
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=environment

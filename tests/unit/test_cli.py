@@ -81,7 +81,7 @@ def test_unknown_command_is_a_usage_error() -> None:
     assert "No such command 'scna'" in done.err
 
 
-@pytest.mark.parametrize("given", ["scan", "scan.urgent", " scan.urgent , scan "])
+@pytest.mark.parametrize("given", ["scan", "scan.urgent", " scan.urgent , scan ", "training", "scan,backfill"])
 def test_worker_takes_its_queues_in_any_form(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda _, arguments: replaced.append(arguments))
@@ -96,6 +96,12 @@ def test_worker_refuses_a_wrong_queue_by_name(given: str) -> None:
     done = modctl("worker", "--queues", given)
     assert done.code == 2
     assert f"unknown queue {given.rpartition(',')[2]!r}; there are scan.urgent, scan" in done.err
+
+
+def test_training_takes_a_worker_of_its_own() -> None:
+    done = modctl("worker", "--queues", "scan,training")
+    assert done.code == 2
+    assert "training takes a worker of its own" in done.err
 
 
 def test_wrong_setting_is_named_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
