@@ -224,5 +224,6 @@ def _register(wiring: Wiring, tuned: Tuned, name: str) -> PromptRecord | None:
         return enter(wiring.prompts, tuned, name, by_whom(wiring, "", f"tuned in {tuned.run.name}"))
     except (SchemaMismatch, ServiceDown) as error:
         say(f"not registered: {error}")
-        say(f"  when the database is there: modctl prompt import {tuned.artefact} --name {name}")
+        listed = tuned.run / "manifest.csv"
+        say(f"  when the database is there: modctl prompt import {tuned.artefact} --name {name} --manifest {listed}")
         return None

@@ -16,6 +16,7 @@ from moderation.domain.rehearsal import files, rehearse
 from moderation.domain.reviewed import LeftOut
 from moderation.domain.submission import ImageId
 from moderation.errors import ConfigurationError
+from moderation.flows.manifest import PACKAGE
 from moderation.storage.holdout import Holdout
 from moderation.storage.labels import Labels
 from moderation.storage.prompts import Prompts
@@ -24,7 +25,6 @@ __all__ = ["Asked", "Curriculum", "counts", "file_of", "gather"]
 
 _CLASSES = ("real", "fake")
 _VERBS = {Side.TRAIN: "train", Side.VAL: "validate"}
-_PACKAGE = "miniature:"
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def file_of(lesson: Lesson) -> Path:
     """
     if lesson.origin is not Origin.FILE:
         raise ConfigurationError("manifest", f"{lesson.name} is an image of the platform, not a file")
-    if not lesson.name.startswith(_PACKAGE):
+    if not lesson.name.startswith(PACKAGE):
         return Path(lesson.name)
     from moderation import miniature
 
     folder = Path(miniature.__file__).resolve().parent
-    path = (folder / lesson.name.removeprefix(_PACKAGE)).resolve()
+    path = (folder / lesson.name.removeprefix(PACKAGE)).resolve()
     if not path.is_relative_to(folder):
         raise ConfigurationError("manifest", f"{lesson.name} leads out of the package")
     return path

@@ -11,12 +11,15 @@ from typing import Any
 
 from rich.console import Console
 
+from moderation.datasets.labelled import LabelledImage
 from moderation.detector.backbone import Backbone
 from moderation.detector.expert import ExpertWeights
 from moderation.detector.preprocess import Normalisation
 from moderation.detector.prompt import SoftPrompt
+from moderation.domain.lesson import Lesson, pack
 from moderation.domain.prompt import PromptId, PromptRecord
 from moderation.errors import ConfigurationError
+from moderation.flows.manifest import lessons_of
 from moderation.flows.prompt import register
 from moderation.flows.tuning_data import counted
 from moderation.storage.events import By
@@ -79,6 +82,7 @@ class Tuned:
     notes: Sequence[str]
     report: Path
     parent: PromptId | None
+    lessons: Sequence[Lesson] = ()  # the pictures it was tuned on
 
 
 class Log:
@@ -135,14 +139,16 @@ def conclude(
     ended = [outcome.why for outcome in outcomes]
     run.log("finished", ended=ended, artefact=artefact.name)
     parent = PromptId(facts.parent_id) if facts.parent_id else None
-    return Tuned(run.path, artefact, prompt, measured.metrics(), ended, measured.notes, report, parent)
+    lessons = lessons_of(_readable(training), _readable(validation))
+    return Tuned(run.path, artefact, prompt, measured.metrics(), ended, measured.notes, report, parent, lessons)
 
 
 def enter(prompts: Prompts, tuned: Tuned, name: str, by: By) -> PromptRecord:
-    """Registers the tuned prompt as a candidate. Raises ServiceDown."""
+    """Registers the tuned prompt as a candidate, with the list of its pictures. Raises ServiceDown."""
     if tuned.prompt is None:
         raise ValueError("an adapter is no prompt")
-    return register(prompts, tuned.prompt.to_bytes(), name=name, parent=tuned.parent, by=by)
+    manifest = pack(tuned.lessons)
+    return register(prompts, tuned.prompt.to_bytes(), name=name, parent=tuned.parent, manifest=manifest, by=by)
 
 
 def tell_unreadable(pictures: Features, run: RunFolder, say: Callable[[str], None]) -> None:
@@ -154,6 +160,10 @@ def tell_unreadable(pictures: Features, run: RunFolder, say: Callable[[str], Non
         run.log("unreadable", path=str(path), problem=problem)
         if place < _SHOWN:
             say(f"  {path}: {problem}")
+
+
+def _readable(pictures: Features) -> list[LabelledImage]:
+    return [image for image in pictures.images if image.path not in pictures.unreadable]
 
 
 def _counts(pictures: Features) -> dict[str, int]:
@@ -193,7 +203,7 @@ def _expert(
     given: ExpertWeights | None,
 ) -> tuple[ExpertWeights | None, finish.Measured]:
     """The pixel expert and the figures with it; none, with a note, where it does not help: the word is kept."""
-    readable = [image for image in training.images if image.path not in training.unreadable]
+    readable = _readable(training)
     try:
         expert, after = with_expert(
             plain, facts.plan, readable, measured, bench.backbone, bench.decode, bench.readers, bench.say, given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ from moderation.errors import ConfigurationError, PromptMismatch
 
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
+    from moderation.domain.lesson import Lesson
+    from moderation.domain.prompt import PromptId
+    from moderation.storage.events import By
     from moderation.wiring import Wiring
 
 _FORMATS = {"safetensors": "ours", "original": "the original code's format"}
@@ -36,6 +40,8 @@ _ZIP = b"PK\x03\x04"  # what torch.save writes begins so
 @click.option("--name", help="What to call it; the file's name if not given.")
 @click.option("--activate", "make_active", is_flag=True, help="Make it the active prompt of its backbone.")
 @click.option("--no-check", is_flag=True, help="Do not load the backbone to see that the prompt fits.")
+@click.option("--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="CSV or Parquet: pictures it was tuned on (path, label, split, ...), for retraining.")  # fmt: skip
 @click.option("--question", metavar="TEXT", help="What a checkpoint asks, if its config was stripped: with one [*].")
 @click.option("--normalisation", metavar="150k|150k-lama|clip|R,G,B/R,G,B",
               help="Its statistics, if its config was stripped: a name, or means/deviations.")  # fmt: skip
@@ -48,6 +54,7 @@ def import_(
     name: str | None,
     make_active: bool,
     no_check: bool,
+    manifest: Path | None,
     question: str | None,
     normalisation: str | None,
     reason: str,
@@ -57,9 +64,13 @@ def import_(
 ) -> None:
     """Register a prompt from FILE: one of ours (.safetensors) or a checkpoint of the original code (.pth).
 
-    No code in the file is run. What was found in it, and what was left aside, goes to standard error.
+    No code in the file is run. What was found in it, and what was left aside, goes to standard error. A prompt that is
+    registered already is given the --manifest that it lacks.
     """
+    from moderation.flows.manifest import lessons_in
     from moderation.flows.prompt import contents, known_parent, register
+
+    lessons = lessons_in(manifest) if manifest else []
 
     with parts() as wiring:
         notes: list[str] = []
@@ -85,6 +96,8 @@ def import_(
         parent = known_parent(wiring.prompts, prompt.metadata)
         by = by_whom(wiring, actor, reason or f"imported from {file.name}")
         record = register(wiring.prompts, blob, name=name or file.stem, parent=parent, by=by)
+        if lessons:
+            _give_manifest(wiring, record.prompt_id, lessons, by)
         if make_active:
             wiring.prompts.activate(record.prompt_id, by=by)
             record = wiring.prompts.find(record.prompt_id)
@@ -130,6 +143,16 @@ def export(prompt: str, out: Path, form: str | None, force: bool, as_json: bool)
         )
     else:
         click.echo(f"{out}: {len(data)} bytes, {_FORMATS[form]}")
+
+
+def _give_manifest(wiring: Wiring, prompt_id: PromptId, lessons: Sequence[Lesson], by: By) -> None:
+    from moderation.domain.lesson import pack
+    from moderation.storage.manifests import fill_manifest
+
+    if fill_manifest(wiring.database, prompt_id, pack(lessons), lessons=len(lessons), by=by):
+        say(f"  tuned on: {len(lessons)} pictures, listed with it")
+    else:
+        say("Warning: what it was tuned on is known already, and stays as it is")
 
 
 def _is_checkpoint(file: Path) -> bool:
