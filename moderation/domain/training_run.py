@@ -60,7 +60,7 @@ class TrainingRun:
     """A run without its lessons and its report. attempts: how many workers took it up and did not give it back.
 
     progress: stage, done, total, and of the last epoch epoch, loss, validation_loss, validation_auc; {}: not begun.
-    metrics: what came of it, `gate` above all. prompt_id: the candidate; None until there is one.
+    metrics: its lessons in numbers, `counts`, and what came of it, `gate` above all. prompt_id: the candidate, or None.
     """
 
     run_id: RunId

@@ -6,7 +6,7 @@ from moderation.domain.lesson import pack
 from moderation.domain.prompt import PromptRecord
 from moderation.domain.training_run import RunConfig, RunId, TrainingRun
 from moderation.errors import ConfigurationError, NotEnoughLabels
-from moderation.flows.lessons import Curriculum
+from moderation.flows.lessons import Curriculum, counts
 from moderation.flows.prompt import contents
 from moderation.queue.app import TRAINING_QUEUE
 from moderation.queue.bell import Bell
@@ -48,6 +48,7 @@ def begin(runs: TrainingRuns, parent: PromptRecord, curriculum: Curriculum, conf
         manifest=pack(curriculum.lessons),
         manifest_sha256=curriculum.sha256,
         sides=curriculum.sides,
+        counts=counts(curriculum),
         by=by,
     )
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
-from moderation.domain.lesson import Lesson, Side
-from moderation.domain.prompt import PromptId
+from moderation.domain.prompt import PromptId, prompt_id_of
 from moderation.domain.training_run import TrainingRun
 from moderation.evaluation.gate import GateResult
+from moderation.evaluation.report import MINIATURE
+from moderation.evaluation.retrain_report import RetrainTold, render_retrain
+from moderation.evaluation.tuning_report import EpochRow
 from moderation.flows.prompt import fields_of
-from moderation.flows.teach import Classroom, Taught
+from moderation.flows.teach import Taught
 
 
 def told_of(gate: GateResult, parent: PromptId, active: PromptId | None) -> GateResult:
@@ -32,11 +33,10 @@ def candidate_of(taught: Taught) -> dict[str, Any]:
     return {"blob": blob, "name": taught.name, **fields_of(blob)}
 
 
-def metrics_of(run: TrainingRun, lessons: Sequence[Lesson], taught: Taught, gate: GateResult) -> dict[str, Any]:
-    """What the run's row keeps: the gate, the lessons in numbers, the tuning, versions. Plain JSON without NaN."""
+def metrics_of(run: TrainingRun, taught: Taught, gate: GateResult) -> dict[str, Any]:
+    """What the run's row keeps beside its lessons in numbers: gate, tuning, versions. Plain JSON without NaN."""
     found = {
         "gate": gate.to_json(),
-        "counts": counts_of(lessons),
         "left_out": dict(taught.left_out),
         "replay": run.config.replay,
         "validation": dict(taught.tuned.metrics),
@@ -49,18 +49,48 @@ def metrics_of(run: TrainingRun, lessons: Sequence[Lesson], taught: Taught, gate
     return plain
 
 
-def counts_of(lessons: Sequence[Lesson]) -> dict[str, dict[str, int]]:
-    """{origin and class: {side: pictures}}."""
-    counted: dict[str, Counter[str]] = {}
-    for lesson in lessons:
-        kind = f"{lesson.origin} {'fake' if lesson.is_fake else 'real'}"
-        counted.setdefault(kind, Counter())[lesson.side] += 1
-    return {kind: {side: counts[side] for side in Side} for kind, counts in sorted(counted.items())}
+def report_of(run: TrainingRun, taught: Taught, gate: GateResult, active: str) -> bytes:
+    """The report, one gzipped HTML page. active: the name of the prompt that the candidate was compared with."""
+    verdicts = taught.verdicts
+    validated = [row.validation_loss for row in taught.history]
+    told = RetrainTold(
+        name=taught.name,
+        facts=_facts(run, taught),
+        counts={**run.metrics.get("counts", {}), "could not be had": dict(taught.left_out)},
+        history=[EpochRow(*(getattr(row, each.name) for each in fields(EpochRow))) for row in taught.history],
+        rows=taught.rows,
+        result=gate,
+        names=[verdict.lesson.name for verdict in verdicts],
+        picture=lambda row: _bytes(verdicts[row].path),
+        best_epoch=1 + validated.index(min(validated)) if validated else None,
+        before=active,
+        after=taught.name,
+        warning=MINIATURE if run.backbone == "miniature" else "",
+    )
+    return gzip.compress(render_retrain(told).encode(), mtime=0)
 
 
-def report_of(run: TrainingRun, lessons: Sequence[Lesson], taught: Taught, gate: GateResult, room: Classroom) -> bytes:
-    """The report, one gzipped HTML page."""
-    return gzip.compress(b"", mtime=0)
+def _facts(run: TrainingRun, taught: Taught) -> dict[str, str]:
+    facts = {
+        "run": str(run.run_id),
+        "command": run.config.command,
+        "begun by": f"{run.actor}: {run.reason}" if run.reason else run.actor,
+        "backbone": run.backbone,
+        "tuned from": run.parent,
+        "candidate": prompt_id_of(taught.prompt.sha256),
+        "seed": str(run.config.seed),
+        "lessons": run.manifest_sha256,
+        "ended": ", ".join(taught.tuned.ended),
+        **{f"version of {name}": version for name, version in taught.versions.items()},
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _finite(value: Any) -> Any:

@@ -128,13 +128,13 @@ class Teacher:
         pace.stage("reporting", 0)
         active = room.prompts.active(run.backbone)
         gate = told_of(taught.gate, run.parent, active.prompt_id if active else None)
-        report = report_of(run, lessons, taught, gate, room)
+        report = report_of(run, taught, gate, room.prompts.find(run.parent).name)
         record = self._patiently(
             lambda: self.claims.finish(
                 held,
                 candidate_of(taught),
                 passed=gate.passed,
-                metrics=metrics_of(run, lessons, taught, gate),
+                metrics=metrics_of(run, taught, gate),
                 report=report,
                 reasons=gate.reasons,
             )

@@ -133,7 +133,7 @@ class TrainingClaims:
             by = By(row.actor, row.reason)
             values = {**candidate, "manifest": row.manifest, "parent": row.parent}
             record = register_in(self._database, session, values, by)
-            row.prompt_id, row.metrics, row.report = record.prompt_id, dict(metrics), report
+            row.prompt_id, row.metrics, row.report = record.prompt_id, {**row.metrics, **metrics}, report
             state = RunState.PASSED if passed else RunState.REFUSED
             end_run(self._database, session, row, state, by, {"prompt": record.prompt_id, "reasons": list(reasons)})
             return record

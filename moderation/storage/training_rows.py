@@ -23,6 +23,7 @@ def new_row(
     config: RunConfig,
     manifest: bytes,
     manifest_sha256: str,
+    counts: Mapping[str, Any],
     by: By,
     now: datetime,
 ) -> Row:
@@ -36,7 +37,7 @@ def new_row(
         manifest_sha256=manifest_sha256,
         progress={},
         checkpoint=None,
-        metrics={},
+        metrics={"counts": dict(counts)},
         prompt_id=None,
         report=None,
         error="",

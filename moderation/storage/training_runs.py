@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -39,19 +40,20 @@ class TrainingRuns:
         manifest: bytes,
         manifest_sha256: str,
         sides: Mapping[ImageId, Side],
+        counts: Mapping[str, Any],
         by: By,
     ) -> TrainingRun:
         """Adds a queued run with its event, and fixes the sides that were drawn for it, for ever.
 
-        manifest: packed lessons. Raises ConfigurationError where another run of this backbone is open, or where an
-        image was put on the other side meanwhile.
+        manifest: packed lessons; counts: the same in numbers, as JSON. Raises ConfigurationError where another run of
+        this backbone is open, or where an image was put on the other side meanwhile.
         """
         try:
             with self._database.write() as session:
                 self._refuse_second(session, backbone)
                 now = self._database.now(session)
                 self._fix(session, sides, now)
-                row = new_row(backbone, parent, config, manifest, manifest_sha256, by, now)
+                row = new_row(backbone, parent, config, manifest, manifest_sha256, counts, by, now)
                 session.add(row)
                 session.flush()
                 payload = {

@@ -37,6 +37,7 @@ def begin(store: Store, *, backbone: str = "tiny", sides: dict[Any, Side] | None
         manifest=pack(LESSONS),
         manifest_sha256=lessons_sha256(LESSONS),
         sides=SIDES if sides is None else sides,
+        counts={"images": 2},
         by=BY,
     )
 
@@ -174,6 +175,7 @@ def test_a_finished_run_has_its_candidate_report_and_gate(store: Store) -> None:
     assert found.prompt_id is not None
     (candidate,) = [record for record in store.prompts.list() if record.prompt_id == found.prompt_id]
     assert (candidate.parent, candidate.state) == (run.parent, "candidate")
+    assert found.metrics == {"counts": {"images": 2}, "gate": {"reasons": ["it is worse on web"]}}
     assert unpack(store.prompts.manifest(found.prompt_id) or b"") == LESSONS
     assert gzip.decompress(runs(store).report(run.run_id) or b"") == b"<html>"
     assert runs(store).checkpoint(run.run_id) is None
