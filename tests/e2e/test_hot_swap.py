@@ -12,13 +12,17 @@ import pytest
 
 from moderation.detector import Calibration, SoftPrompt
 from moderation.domain.prompt import PromptId
+from moderation.domain.prompt_stack import ACTIVATED, ROLLED_BACK
+from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Verdict
 from moderation.flows.prompt import register
 from moderation.miniature import WORD_FILE
 from moderation.storage.database import Database
 from moderation.storage.events import By, Events
+from moderation.storage.prompt_states import PromptStates
+from moderation.storage.side_by_side import SideBySide
 from tests.e2e.conftest import BATCH_SIZE, Stack, picture
-from tests.e2e.process import wait_until
+from tests.e2e.process import Worker, wait_until
 
 IMAGES = 2_000
 FILES = 20  # the images are links to so many pictures
@@ -47,7 +51,7 @@ def test_every_verdict_is_of_the_prompt_that_was_active_when_it_was_made(new_sta
         stack.app.submit_many(names)
         for swap in range(SWAPS):
             _wait_for(stack, IMAGES * (swap + 1) // (SWAPS + 2))
-            _swap(stack, first, second, back=bool(swap % 2))
+            _swap(stack, second, back=bool(swap % 2))
             settled.append(_now(stack.database))
         _wait_for(stack, IMAGES)
         wait_until(lambda: sum(batch["images"] for batch in worker.batches()) >= IMAGES, "the log tells of all")
@@ -66,6 +70,29 @@ def test_every_verdict_is_of_the_prompt_that_was_active_when_it_was_made(new_sta
         expected = curves[PromptId(verdict.prompt_id)].probability(verdict.margin, verdict.source)
         assert verdict.probability == pytest.approx(expected, abs=1e-9)
     _check_batches(verdicts, len(batches))
+
+
+def test_a_shadow_looks_at_what_a_worker_scores_and_its_end_is_noticed(stack: Stack, worker: Worker) -> None:
+    _, second = _two_prompts(stack)
+    decides = stack.prompts.active("miniature")
+    assert decides is not None
+    states = PromptStates(stack.database)
+    names = stack.pictures("beside", 24)
+    states.set_shadow(second, by=BY)
+    stack.app.submit_many(names[:16])
+    stack.wait_for("beside", 16)
+    states.end_shadow("miniature", by=BY)
+    stack.app.submit_many(names[16:])
+    stack.wait_for("beside", 24)
+    stack.check_home("beside", 24)
+    seen = {name: stack.app.verdict(name) for name in names}
+    assert all(verdict and verdict.prompt_id == decides.prompt_id for verdict in seen.values())
+    pairs = SideBySide(stack.database).pairs(decides.prompt_id, second)
+    assert sorted(pair.image_id for pair in pairs) == names[:16]
+    assert {pair.image_id: pair.first for pair in pairs} == {
+        ImageId(name): verdict.probability for name, verdict in seen.items() if verdict and name in names[:16]
+    }
+    assert any(pair.first != pair.second for pair in pairs)
 
 
 def _two_prompts(stack: Stack) -> tuple[PromptId, PromptId]:
@@ -93,11 +120,12 @@ def _wait_for(stack: Stack, count: int) -> None:
     wait_until(lambda: stack.submissions.counts()["done"] >= count, f"{count} images are done")
 
 
-def _swap(stack: Stack, first: PromptId, second: PromptId, *, back: bool) -> None:
+def _swap(stack: Stack, second: PromptId, *, back: bool) -> None:
+    states = PromptStates(stack.database)
     if back:
-        stack.prompts.activate(first, by=BY)
+        states.roll_back("miniature", by=BY)
     else:
-        stack.prompts.activate(second, by=BY)
+        states.activate(second, by=BY)
 
 
 def _now(database: Database) -> datetime:
@@ -113,7 +141,7 @@ def _spans(stack: Stack, settled: Sequence[datetime]) -> list[Span]:
     """
     events = [
         event
-        for kind in ("prompt.activate", "prompt.rollback")
+        for kind in (ACTIVATED, ROLLED_BACK)
         for event in Events(stack.database).list(kind=kind, limit=None)
         if event.actor == BY.actor
     ]
