@@ -6,14 +6,14 @@ import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from moderation.cli import INSTALL_SCORING
+from moderation.cli.doctor_prompts import registry_finding
+from moderation.cli.finding import Finding, Health
 from moderation.cli.shared import json_option, parts, print_json, print_table
 from moderation.errors import ConfigurationError, ModerationError, ServiceDown
 
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 LOW_DISK_BYTES = 1_000_000_000
 
 
-class Health(StrEnum):
-    """How a part is. `down`: a service that does not answer; `skipped`: it stands on one that failed."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    DOWN = "down"
-    SKIPPED = "skipped"
-
-
 _COLOURS = {
     Health.OK: "green",
     Health.WARNING: "yellow",
@@ -40,16 +30,6 @@ _COLOURS = {
     Health.DOWN: "red",
     Health.SKIPPED: "bright_black",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was seen of one part; `remedy` says what to do, '' where there is nothing to do."""
-
-    part: str
-    health: Health
-    seen: str
-    remedy: str = ""
 
 
 @click.command()
@@ -92,6 +72,9 @@ def examine(wiring: Wiring) -> Iterator[Finding]:
     yield sql
     schema = _guarded("schema", lambda: _schema(wiring)) if sql.health is Health.OK else _skipped("schema", "SQL")
     yield schema
+    known = schema.health is Health.OK
+    registry = _guarded("registry", lambda: registry_finding(wiring)) if known else _skipped("registry", "schema")
+    yield registry
     broker = _guarded("broker", lambda: _broker(wiring))
     yield broker
     heard = broker.health is Health.OK
@@ -104,8 +87,8 @@ def examine(wiring: Wiring) -> Iterator[Finding]:
         backbone = _guarded("backbone", lambda: _backbone(wiring))
         yield backbone
         yield _device(wiring) if backbone.health is Health.OK else _skipped("device", "the backbone")
-        ready = schema.health is Health.OK and backbone.health is Health.OK
-        yield _guarded("prompt", lambda: _prompt(wiring)) if ready else _skipped("prompt", "schema and backbone")
+        ready = registry.health in {Health.OK, Health.WARNING} and backbone.health is Health.OK
+        yield _guarded("prompt", lambda: _prompt(wiring)) if ready else _skipped("prompt", "registry and backbone")
     yield _disk(wiring)
 
 

@@ -99,6 +99,11 @@ class PromptStates:
             events.append(self._database, session, ROLLED_BACK, by, payload=payload)
             return Changed(PromptId(target.prompt_id), now)
 
+    def earlier(self, backbone: str) -> list[PromptId]:
+        """The prompts that a rollback can return to, the one it would take first. Their bytes are not looked at."""
+        with self._database.read() as session:
+            return earlier_than(session, backbone, _at(session, backbone, PromptState.ACTIVE))
+
     def target(self, backbone: str, *, to: PromptId | None = None) -> PromptId:
         """The prompt that `roll_back` would make active now. Raises ConfigurationError as it would."""
         with self._database.read() as session:

@@ -112,8 +112,8 @@ def test_doctor_finds_all_well(installed: None, broker_url: str, monkeypatch: py
     Path(".env").write_text("MODERATION_BATCH_SIZE=8\n")
     done = ok("doctor", "--json")
     assert healths(done) == {
-        "variables": "ok", "SQL": "ok", "schema": "ok", "broker": "ok", "workers": "warning", "images": "ok",
-        "backbone": "ok", "device": "ok", "prompt": "ok", "disk": "ok",
+        "variables": "ok", "SQL": "ok", "schema": "ok", "registry": "ok", "broker": "ok", "workers": "warning",
+        "images": "ok", "backbone": "ok", "device": "ok", "prompt": "ok", "disk": "ok",
     }  # fmt: skip
     assert finding(done, "workers")["remedy"] == "start one: modctl worker"
     assert str(Path.cwd()) in finding(done, "images")["seen"]
