@@ -131,8 +131,9 @@ def who_was_right(pairs: Sequence[Pair], rule: Rule, labels: Mapping[ImageId, bo
 def mcnemar(only_first: int, only_second: int) -> float:
     """The exact two-sided p-value of McNemar's test: a fair coin for each image that only one got right."""
     tossed, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(tossed, heads) for heads in range(fewer + 1))
-    return min(1.0, float(2 * tail / 2**tossed))
+    whole = math.lgamma(tossed + 1) - tossed * math.log(2)  # in logarithms: a coin tossed a million times is quick, too
+    tail = (math.exp(whole - math.lgamma(k + 1) - math.lgamma(tossed - k + 1)) for k in range(fewer + 1))
+    return min(1.0, 2 * math.fsum(tail))
 
 
 def _likeness(each: Differing) -> tuple[bool, float, str]:
