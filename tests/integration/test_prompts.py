@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from moderation.domain.prompt import PromptId, PromptRecord, PromptState
-from moderation.errors import ConfigurationError
+from moderation.errors import ConfigurationError, PromptChanged, PromptRefused
+from moderation.storage.events import By, Events
+from moderation.storage.loop_tables import TrainingRunRow
+from moderation.storage.prompt_states import PromptStates, Shown
 from moderation.storage.tables import PromptRow
 from tests.store import Store
 
@@ -131,3 +137,244 @@ def test_finding_by_the_start_of_an_id(store: Store) -> None:
         store.prompts.find("%")
     with pytest.raises(ConfigurationError, match="several"):
         store.prompts.find("")
+
+
+# --- states
+
+
+def states(store: Store) -> dict[str, str]:
+    """Every prompt's state, by its name."""
+    return {record.name: str(record.state) for record in store.prompts.list()}
+
+
+def kinds(store: Store) -> list[str]:
+    """What happened to prompts, the oldest first, without their registrations."""
+    found = [event.kind for event in Events(store.database).list(limit=None)]
+    return [kind for kind in reversed(found) if kind.startswith("prompt.") and kind != "prompt.register"]
+
+
+def damaged(store: Store, record: PromptRecord) -> None:
+    with store.database.write() as session:
+        session.execute(update(PromptRow).where(PromptRow.prompt_id == record.prompt_id).values(blob=b"evil"))
+
+
+def ran(store: Store, record: PromptRecord, state: str, reasons: Sequence[str] = ()) -> None:
+    """A training run made this prompt and ended so."""
+    now = datetime.now(UTC)
+    with store.database.write() as session:
+        session.add(
+            TrainingRunRow(
+                state=state, backbone="tiny", parent=record.prompt_id, config={}, manifest=b"", manifest_sha256="",
+                progress={}, metrics={"gate": {"reasons": list(reasons)}}, prompt_id=record.prompt_id, error="",
+                attempts=1, cancel_requested=False, actor="eve", reason="", created_at=now, finished_at=now,
+            )
+        )  # fmt: skip
+
+
+@pytest.fixture
+def change(store: Store) -> PromptStates:
+    return PromptStates(store.database)
+
+
+def test_a_rollback_goes_back_and_a_second_one_further(store: Store, change: PromptStates) -> None:
+    first, second = register(store, b"one"), register(store, b"two")
+    for record in (first, second):
+        change.activate(record.prompt_id)
+    done = change.roll_back("tiny", by=By("eve", "flags landscapes"))
+    assert (done.prompt_id, done.before) == (first.prompt_id, second.prompt_id)
+    assert states(store) == {"test": "retired", "one": "active", "two": "retired"}
+    assert change.roll_back("tiny").prompt_id == store.by.prompt_id
+    assert active(store) == store.by.prompt_id
+    with pytest.raises(ConfigurationError, match="nothing was active on tiny before"):
+        change.roll_back("tiny")
+    assert kinds(store) == ["prompt.activate"] * 3 + ["prompt.rollback"] * 2
+    (_, event) = Events(store.database).list(kind="prompt.rollback")
+    assert (event.actor, event.reason) == ("eve", "flags landscapes")
+    assert dict(event.payload) == {"prompt": first.prompt_id, "backbone": "tiny", "before": second.prompt_id}
+    assert Events(store.database).verify()[1] is None
+
+
+def test_a_rollback_does_not_return_to_what_was_rolled_back(store: Store, change: PromptStates) -> None:
+    bad, good = register(store, b"bad"), register(store, b"good")
+    change.activate(bad.prompt_id)
+    change.roll_back("tiny")
+    change.activate(good.prompt_id)
+    assert change.roll_back("tiny").prompt_id == store.by.prompt_id
+
+
+def test_a_rollback_to_damaged_bytes_is_refused_and_names_the_one_before(store: Store, change: PromptStates) -> None:
+    first, second, third = (register(store, name) for name in (b"one", b"two", b"three"))
+    for record in (first, second, third):
+        change.activate(record.prompt_id)
+    damaged(store, second)
+    with pytest.raises(ConfigurationError, match=second.prompt_id) as refused:
+        change.roll_back("tiny")
+    assert f"modctl prompt rollback --to {first.prompt_id}" in refused.value.hint
+    assert active(store) == third.prompt_id
+    assert change.roll_back("tiny", to=first.prompt_id).prompt_id == first.prompt_id
+    with pytest.raises(ConfigurationError, match="was not active before"):
+        change.roll_back("tiny", to=third.prompt_id)
+    damaged(store, store.prompts.find(store.by.prompt_id))
+    with pytest.raises(ConfigurationError) as refused:
+        change.roll_back("tiny")
+    assert "none before it is good" in refused.value.hint
+
+
+def test_a_rollback_of_one_backbone_leaves_the_others(store: Store, change: PromptStates) -> None:
+    record, other = register(store, b"one"), register(store, b"elsewhere", backbone="other")
+    change.activate(record.prompt_id)
+    change.activate(other.prompt_id)
+    change.roll_back("tiny")
+    assert (active(store), active(store, "other")) == (store.by.prompt_id, other.prompt_id)
+    with pytest.raises(ConfigurationError, match="nothing was active on other before"):
+        change.roll_back("other")
+    with pytest.raises(ConfigurationError, match="nothing was ever active on third"):
+        change.roll_back("third")
+
+
+def test_damaged_bytes_are_neither_activated_nor_made_a_shadow(store: Store, change: PromptStates) -> None:
+    record = register(store, b"one")
+    damaged(store, record)
+    for attempt in (change.activate, change.set_shadow):
+        with pytest.raises(ConfigurationError, match=record.prompt_id):
+            attempt(record.prompt_id)
+    assert states(store) == {"test": "active", "one": "candidate"}
+    assert kinds(store) == ["prompt.activate"]
+
+
+def test_a_refused_candidate_is_activated_by_force_alone(store: Store, change: PromptStates) -> None:
+    record = register(store, b"one")
+    ran(store, record, "refused", ["holdout: worse by 0.03"])
+    with pytest.raises(PromptRefused, match=r"holdout: worse by 0\.03") as refused:
+        change.activate(record.prompt_id)
+    assert refused.value.exit_code == 4
+    with pytest.raises(PromptRefused):
+        store.prompts.activate(record.prompt_id)
+    assert states(store) == {"test": "active", "one": "candidate"}
+    done = change.activate(record.prompt_id, forced=True, by=By("eve", "I looked at all of them"))
+    assert (done.happened, done.forced) == (True, True)
+    (event, _) = Events(store.database).list(kind="prompt.activate")
+    assert (event.payload["forced"], event.reason) == (True, "I looked at all of them")
+
+
+def test_the_newest_run_of_a_prompt_decides(store: Store, change: PromptStates) -> None:
+    record = register(store, b"one")
+    ran(store, record, "refused")
+    ran(store, record, "passed")
+    assert not change.activate(record.prompt_id, forced=True).forced  # there was nothing to force
+    (event, _) = Events(store.database).list(kind="prompt.activate")
+    assert "forced" not in event.payload
+
+
+def test_a_shadow_takes_the_place_of_the_one_before(store: Store, change: PromptStates) -> None:
+    first, second = register(store, b"one"), register(store, b"two")
+    assert change.set_shadow(first.prompt_id).before is None
+    assert not change.set_shadow(first.prompt_id).happened
+    assert change.set_shadow(second.prompt_id).before == first.prompt_id
+    assert states(store) == {"test": "active", "one": "candidate", "two": "shadow"}
+    used = store.prompts.in_use("tiny")
+    assert used.active
+    assert used.shadow
+    assert (used.active.prompt_id, used.shadow.prompt_id) == (store.by.prompt_id, second.prompt_id)
+    ended = change.end_shadow("tiny")
+    assert ended
+    assert ended.prompt_id == second.prompt_id
+    assert change.end_shadow("tiny") is None
+    assert states(store) == {"test": "active", "one": "candidate", "two": "candidate"}
+    assert kinds(store) == ["prompt.activate", "prompt.shadow", "prompt.shadow", "prompt.unshadow"]
+
+
+def test_a_shadow_that_was_active_once_retires(store: Store, change: PromptStates) -> None:
+    record = register(store, b"one")
+    change.activate(record.prompt_id)
+    change.set_shadow(PromptId(store.by.prompt_id))
+    change.end_shadow("tiny")
+    assert states(store) == {"test": "retired", "one": "active"}
+
+
+def test_the_active_prompt_can_be_no_shadow(store: Store, change: PromptStates) -> None:
+    with pytest.raises(ConfigurationError, match="is active"):
+        change.set_shadow(PromptId(store.by.prompt_id))
+
+
+def test_activating_the_shadow_ends_its_shadow(store: Store, change: PromptStates) -> None:
+    record = register(store, b"one")
+    change.set_shadow(record.prompt_id)
+    change.activate(record.prompt_id)
+    assert states(store) == {"test": "retired", "one": "active"}
+    assert store.prompts.in_use("tiny").shadow is None
+
+
+def test_the_database_refuses_a_second_shadow(store: Store, change: PromptStates) -> None:
+    first, second = register(store, b"one"), register(store, b"two")
+    change.set_shadow(first.prompt_id)
+    with pytest.raises(IntegrityError), store.database.write() as session:
+        session.execute(update(PromptRow).where(PromptRow.prompt_id == second.prompt_id).values(state="shadow"))
+
+
+def test_what_was_shown_must_still_hold(store: Store, change: PromptStates) -> None:
+    first, second = register(store, b"one"), register(store, b"two")
+    shown = Shown(PromptId(store.by.prompt_id))
+    change.activate(first.prompt_id, shown=shown)
+    with pytest.raises(PromptChanged, match=f"meanwhile {first.prompt_id} is active"):
+        change.activate(second.prompt_id, shown=shown)
+    with pytest.raises(PromptChanged):
+        change.roll_back("tiny", shown=shown)
+    with pytest.raises(PromptChanged):
+        change.set_shadow(second.prompt_id, shown=shown)
+    assert states(store) == {"test": "retired", "one": "active", "two": "candidate"}
+
+
+def test_changes_at_once_come_one_after_the_other(store: Store, change: PromptStates) -> None:
+    records = [register(store, f"prompt {number}".encode()) for number in range(6)]
+    start = threading.Barrier(6)
+
+    def disturb(number: int) -> None:
+        start.wait()
+        for record in records[number:] + records[:number]:
+            if number % 2 and record.prompt_id != active(store):
+                with suppress(ConfigurationError):  # it became active in between
+                    change.set_shadow(record.prompt_id)
+            else:
+                change.activate(record.prompt_id)
+
+    with ThreadPoolExecutor(6) as operators:
+        list(operators.map(disturb, range(6)))
+    found = list(states(store).values())
+    assert (found.count("active"), found.count("shadow") <= 1) == (1, True)
+    turns = [event.payload for event in reversed(Events(store.database).list(kind="prompt.activate", limit=None))]
+    # Each took the place of the one before it: none came in between.
+    assert [turn["before"] for turn in turns[1:]] == [turn["prompt"] for turn in turns[:-1]]
+    assert turns[-1]["prompt"] == active(store)
+    assert Events(store.database).verify()[1] is None
+
+
+def test_two_who_roll_back_at_once_go_back_one_step(store: Store, change: PromptStates) -> None:
+    first, second = register(store, b"one"), register(store, b"two")
+    for record in (first, second):
+        change.activate(record.prompt_id)
+    start = threading.Barrier(2)
+
+    def go_back(_: int) -> bool:
+        start.wait()
+        try:
+            return change.roll_back("tiny", shown=Shown(second.prompt_id)).happened
+        except PromptChanged:
+            return False
+
+    with ThreadPoolExecutor(2) as operators:
+        assert sorted(operators.map(go_back, range(2))) == [False, True]
+    assert active(store) == first.prompt_id
+
+
+def test_an_activation_does_not_wait_for_rows_that_refer_to_the_prompt(store: Store, change: PromptStates) -> None:
+    """As those of verdicts under way: were its row locked for good, scoring and activating would meet head on."""
+    if store.database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    record = register(store, b"one")
+    child = {"prompt_id": "x", "name": "x", "blob": b"x", "sha256": "x", "parent": record.prompt_id, "question": ""}
+    rest = {"backbone": "tiny", "backbone_revision": "", "state": "candidate", "metrics": {}}
+    with ThreadPoolExecutor(1) as other, store.database.write() as session:
+        session.add(PromptRow(**child, **rest, created_at=datetime.now(UTC)))
+        session.flush()  # holds a share of the parent's row until the end
+        assert other.submit(change.activate, record.prompt_id).result(timeout=10).happened
