@@ -1,4 +1,4 @@
-"""A worker process of our own, for the demo: `modctl worker` with a log file, on a leash."""
+"""A worker process of our own, for demo and benchmarks: `modctl worker` with a log file, on a leash."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class WorkerFailed(ModerationError):
 class WorkerProcess:
     """A context manager: starts the worker, and ends it at the end unless it is kept."""
 
-    def __init__(self, settings: Mapping[str, str], *, keep: bool = False) -> None:
-        """settings: MODERATION_* variables for the process, paths in them absolute."""
+    def __init__(self, settings: Mapping[str, str], *, queues: str = "", keep: bool = False) -> None:
+        """settings: MODERATION_* variables for the process, paths in them absolute. queues: '' for those of scans."""
         self._settings = dict(settings)
+        self._queues = ["--queues", queues] if queues else []
         self._keep = keep
         self.folder = Path(tempfile.mkdtemp(prefix="antifake-worker-")).resolve()
         self.log = self.folder / "worker.log"
@@ -66,7 +67,7 @@ class WorkerProcess:
     def _launch(self) -> None:
         with self._leash.uninterrupted(), self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "moderation", "worker", "--name", "demo"],
+                [sys.executable, "-m", "moderation", "worker", "--name", "private", *self._queues],
                 cwd=self.folder,
                 # Its temporary files go with its folder: PyTorch leaves an empty one.
                 env={**os.environ, **self._settings, "MODERATION_LOG_FORMAT": "json", "TMPDIR": str(self.folder)},
