@@ -71,9 +71,10 @@ def _refusals_of_part(line: GateLine, margin: float) -> list[str]:
     figure = line.auc_difference
     if figure is None or figure.low is None or figure.high is None:
         found.append(f"{line.part}: the AUC has no interval, so nothing can be proven.")
+    elif figure.low < -margin and figure.high < 0:
+        found.append(f"{line.part}: AUC {_told(figure)}; the margin is {margin:g}.")
     elif figure.low < -margin:
-        how = "is lower" if figure.high < 0 else "may be lower: too few images to rule it out"
-        found.append(f"{line.part}: AUC {_told(figure)} {how}; the margin is {margin:g}.")
+        found.append(f"{line.part}: AUC {_told(figure)}: too few images to rule out a loss of more than {margin:g}.")
     if _is_worse_at_thresholds(line):
         found.append(
             f"{line.part}: worse at today's thresholds: {line.only_before} newly wrong, {line.only_after} newly right "

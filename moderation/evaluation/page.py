@@ -36,8 +36,13 @@ class Gallery:
 
     def __call__(self, title: str, name: str, png: bytes, alt: str = "") -> Plot:
         (self._folder / f"{name}.png").write_bytes(png)
-        uri = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-        return Plot(title, alt or f"Plot: {title}. Its figures stand in the tables.", uri)
+        return plot_of(title, png, alt)
+
+
+def plot_of(title: str, png: bytes, alt: str = "") -> Plot:
+    """A plot that is in the page alone."""
+    uri = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    return Plot(title, alt or f"Plot: {title}. Its figures stand in the tables.", uri)
 
 
 def environment(folder: str) -> jinja2.Environment:
@@ -50,6 +55,7 @@ def environment(folder: str) -> jinja2.Environment:
         "interval": _interval,
         "number": lambda value: "-" if value is None else f"{value:.3f}",
         "share": lambda value: "-" if value is None else f"{value:.1%}".replace("%", " %"),
+        "percent": lambda value: "-" if value is None else f"{value * 100:.1f}",
         "chance": _chance,
         "signed": lambda value: f"{value:+.3f}",
         "below": lambda path: path.removeprefix(folder),

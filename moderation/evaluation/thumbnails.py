@@ -53,9 +53,17 @@ def thumbnail(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES or not path.is_file():
             return ""
-        image, _ = decode(path.read_bytes())
+        return thumbnail_of(path.read_bytes())
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return ""
+
+
+def thumbnail_of(data: bytes) -> str:
+    """The same of a picture's bytes; '' where they hold none."""
+    try:
+        image, _ = decode(data)
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    except (ImageRejected, OSError, ValueError):  # ValueError: a NUL in the name
+    except (ImageRejected, OSError, ValueError):
         return ""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY, exif=b"")

@@ -97,13 +97,14 @@ def test_a_better_candidate_passes_and_says_on_what_it_rests() -> None:
 def test_a_worse_candidate_is_refused() -> None:
     found = judged(rows(600, gain=-1.0))
     assert (found.passed, line(found).verdict) == (False, GateVerdict.WORSE)
-    assert "is lower; the margin is 0.01" in found.reasons[0]
+    assert found.reasons[0].startswith("holdout: AUC -0.")
+    assert found.reasons[0].endswith("; the margin is 0.01.")
 
 
 def test_what_may_be_worse_is_refused_though_it_looks_equal() -> None:
     found = judged(rows(60, noise=1.0))
     assert (found.passed, line(found).verdict) == (False, GateVerdict.TOO_FEW)
-    assert "too few images to rule it out" in found.reasons[0]
+    assert "too few images to rule out a loss of more than 0.01" in found.reasons[0]
     assert judged(rows(60, noise=1.0), margin=0.4).passed
 
 

@@ -6,7 +6,6 @@ import base64
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +23,9 @@ from moderation.evaluation.shortcuts import Shortcut
 from moderation.evaluation.thumbnails import MOST, common_folder, mistakes, thumbnail
 from moderation.evaluation.tuning_report import EpochRow, TuningReport
 from moderation.miniature import samples
+from tests.page import HOSTILE, Page
 
-HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>.png'
 SUBJECTS = (Subject("tuned", "sha256 45", 0.5), Subject("zero-shot", "the plain question", 0.4))
-
-
-class Page(HTMLParser):
-    """Tags and addresses of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = text
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def made_up(
