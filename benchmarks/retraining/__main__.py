@@ -132,9 +132,9 @@ def honest(platform_: Platform, made: Pictures) -> dict[str, Any]:
 def poisoned(platform_: Platform, made: Pictures) -> dict[str, Any]:
     """Reviewed by one whose word alone counts, and who always says the opposite."""
     wiring = platform_.wiring
-    wiring.reviewers.save(
-        POISONER.name, Role.REVIEWER, is_trusted=True, token_sha256=hashlib.sha256(b"story").hexdigest(), by=By("story", "a mistake")
-    )  # fmt: skip
+    token = hashlib.sha256(POISONER.name.encode()).hexdigest()
+    by = By("story", "a mistake")
+    wiring.reviewers.save(POISONER.name, Role.REVIEWER, is_trusted=True, token_sha256=token, by=by)
     story.score(wiring, list(made.uploads), source=story.SOURCE)
     answers = story.review(wiring, [POISONER], made.truth)
     run, seconds = platform_.retrain("what mallory says", expected=EXIT_REFUSED)
