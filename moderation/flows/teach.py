@@ -168,6 +168,7 @@ def _bench(room: Classroom, pace: Pace) -> Bench:
         say=pace.said,
         interrupt=Interrupt(pace.said),
         cache=room.features,
+        with_report=False,  # the run has one of its own
         counting=pace.counting,
     )
 

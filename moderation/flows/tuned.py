@@ -55,6 +55,7 @@ class Bench:
     interrupt: Interrupt
     cache: Path | None  # None: features are kept in memory or not at all
     tensorboard: bool = False
+    with_report: bool = True
     counting: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] | None = None  # None: on the console
 
     def count(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -80,7 +81,7 @@ class Tuned:
     metrics: dict[str, float | int]
     ended: Sequence[str]
     notes: Sequence[str]
-    report: Path
+    report: Path | None  # None: nobody wanted one
     parent: PromptId | None
     lessons: Sequence[Lesson] = ()  # the pictures it was tuned on
 
@@ -109,8 +110,6 @@ def conclude(
     given: SoftPrompt | None = None,
 ) -> Tuned:
     """Makes of the members' best what is kept. Raises ConfigurationError where a loss was no number, best kept."""
-    from moderation.evaluation.report import render_tuning
-
     good = [member for member in members if member.outcome.numbers is not None]
     failure = next((member.outcome.why for member in members if member.outcome.failed), "")
     if not good:
@@ -133,9 +132,7 @@ def conclude(
         artefact = run.write(PROMPT, prompt.to_bytes())
     if failure:
         raise ConfigurationError("--lr", failure, hint=f"the best is kept in {artefact}; {_way_out(run, failure)}")
-    warning = _WARNING if facts.backbone == "miniature" else ""
-    told = report_of(facts, measured, outcomes, counted(training.images), expert, warning)
-    report = render_tuning(told, run.path)
+    report = _report(run, facts, measured, outcomes, training, expert) if bench.with_report else None
     ended = [outcome.why for outcome in outcomes]
     run.log("finished", ended=ended, artefact=artefact.name)
     parent = PromptId(facts.parent_id) if facts.parent_id else None
@@ -164,6 +161,20 @@ def tell_unreadable(pictures: Features, run: RunFolder, say: Callable[[str], Non
 
 def _readable(pictures: Features) -> list[LabelledImage]:
     return [image for image in pictures.images if image.path not in pictures.unreadable]
+
+
+def _report(
+    run: RunFolder,
+    facts: RunFacts,
+    measured: finish.Measured,
+    outcomes: Sequence[Outcome],
+    training: Features,
+    expert: ExpertWeights | None,
+) -> Path:
+    from moderation.evaluation.report import render_tuning
+
+    warning = _WARNING if facts.backbone == "miniature" else ""
+    return render_tuning(report_of(facts, measured, outcomes, counted(training.images), expert, warning), run.path)
 
 
 def _counts(pictures: Features) -> dict[str, int]:
