@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from moderation.domain.lesson import Side
 from moderation.domain.submission import ImageId
+from moderation.errors import ConfigurationError
 from moderation.storage.database import Database
 from moderation.storage.loop_tables import HoldoutRow
 from moderation.storage.submissions import chunks
@@ -33,7 +34,8 @@ class Holdout:
 def add_sides(database: Database, session: Session, sides: Mapping[ImageId, Side]) -> int:
     """Stores sides inside a transaction under way; an image that has one keeps it. Returns how many were new.
 
-    Raises ValueError for a side that is neither TRAIN nor HOLDOUT.
+    Raises ConfigurationError where an image has the other side already: what was drawn is out of date. Raises
+    ValueError for a side that is neither TRAIN nor HOLDOUT.
     """
     if wrong := set(sides.values()) - set(_SIDES):
         raise ValueError(f"only {' and '.join(_SIDES)} are for ever, not {sorted(wrong)}")
@@ -42,6 +44,13 @@ def add_sides(database: Database, session: Session, sides: Mapping[ImageId, Side
     statement = database.insert(HoldoutRow).on_conflict_do_nothing(index_elements=["image_id"])
     added = 0
     for part in chunks(rows, _ROWS):
+        part_ids = [row["image_id"] for row in part]
         inserted = session.scalars(statement.values(list(part)).returning(HoldoutRow.image_id))
         added += len(inserted.all())
+        stored = session.execute(select(HoldoutRow.image_id, HoldoutRow.side).where(HoldoutRow.image_id.in_(part_ids)))
+        moved = [image_id for image_id, side in stored if sides[ImageId(image_id)] != side]
+        if moved:
+            raise ConfigurationError(
+                "holdout", f"another run has just put {moved[0]} on the other side", hint="try again: modctl retrain"
+            )
     return added
