@@ -66,18 +66,6 @@ class Bell:
             raise self._down(error) from error
         return sorted(name for reply in replies for name in reply)
 
-    def listening(self, queue: str, timeout_s: float = 1.0) -> list[str]:
-        """The names of the workers that answer within `timeout_s` and listen to this queue. Raises ServiceDown."""
-        try:
-            with self._connections.acquire(block=True) as connection:
-                replies = self._app.control.broadcast(
-                    "active_queues", reply=True, timeout=timeout_s, connection=connection
-                )
-        except (OperationalError, redis.RedisError, OSError) as error:
-            raise self._down(error) from error
-        found = [(name, queues) for reply in replies or [] for name, queues in reply.items()]
-        return sorted(name for name, queues in found if queue in {each["name"] for each in queues})
-
     def listeners(self, queue: str, timeout_s: float = 1.0) -> list[str]:
         """The names of the workers that listen to `queue` and answer within `timeout_s`. Raises ServiceDown."""
         try:

@@ -44,10 +44,10 @@ def work_here(wiring: Wiring, run: RescoreRun, scanner: Scanner) -> RescoreRun:
     return run
 
 
-def listeners(wiring: Wiring) -> None:
+def say_if_nobody_listens(wiring: Wiring) -> None:
     """Says so where no worker would take the run."""
     try:
-        if wiring.bell.listening(BACKFILL_QUEUE):
+        if wiring.bell.listeners(BACKFILL_QUEUE):
             return
     except ServiceDown:
         return  # said already, or not this command's to say

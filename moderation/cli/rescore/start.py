@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moderation.cli.rescore.follow import follow, listeners, work_here
+from moderation.cli.rescore.follow import follow, say_if_nobody_listens, work_here
 from moderation.cli.rescore.view import diff_json, print_diff, run_line, say_failures
 from moderation.cli.shared import by_whom, confirm, counted, parts, print_json, say
 
@@ -92,7 +92,7 @@ def _finished(wiring: Wiring, run: RescoreRun, scanner: Scanner | None, wishes: 
         return run
     if scanner is not None:
         return work_here(wiring, run, scanner)
-    listeners(wiring)
+    say_if_nobody_listens(wiring)
     return follow(wiring, run) if wishes.watch else run
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @json_option
 def status(number: int | None, watch: bool, limit: int, as_json: bool) -> None:
     """How rescoring runs stand; of RUN, all that is known and what it would change."""
-    from moderation.cli.rescore.follow import follow, listeners
+    from moderation.cli.rescore.follow import follow, say_if_nobody_listens
     from moderation.domain.rescore import RescoreId, RescoreState
 
     with parts() as wiring:
@@ -47,7 +47,7 @@ def status(number: int | None, watch: bool, limit: int, as_json: bool) -> None:
             return
         run = runs[0]
         if watch and run.is_open:
-            listeners(wiring)
+            say_if_nobody_listens(wiring)
             run = follow(wiring, run)
         diff = wiring.comparer.diff(run, limit=limit) if run.state is RescoreState.DONE else None
         if as_json:
