@@ -6,8 +6,9 @@ who has to act: it names the thing and the way out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 
 class ModerationError(Exception):
@@ -185,3 +186,23 @@ class NoTask(ModerationError):
         self.image_id = image_id
         self.problem = problem
         super().__init__(f"{image_id}: {problem}")
+
+
+class CanaryFailed(ConfigurationError):
+    """This worker's answers to the canary pictures are not the known ones, so it must not score.
+
+    `problem` says which picture was what and is what; `data` the same for the record. The exit code is the worker's
+    own, so that whatever supervises it can tell.
+    """
+
+    exit_code = 71
+
+    def __init__(self, problem: str, *, prompt_id: str = "", data: Mapping[str, Any] | None = None) -> None:
+        self.data = dict(data or {})
+        forget = "modctl canary forget" + (f" --prompt {prompt_id}" if prompt_id else "")
+        hint = (
+            "its device, its preprocessing (MODERATION_EXIF_ORIENTATION) or its packages (torch, Pillow) differ from\n"
+            "  those that answered first; until that is mended it takes no work. Where the new answers are the right\n"
+            f"  ones, drop the old: {forget}"
+        )
+        super().__init__("canary", problem, hint=hint)

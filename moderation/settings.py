@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     drift_max_flagged: float = Field(0.1, gt=0, le=1, description="alarm: change of the share that is flagged")
     drift_max_overturned: float = Field(0.2, gt=0, le=1, description="alarm: share of decisions that people overturn")
     drift_max_error: float = Field(0.1, gt=0, le=1, description="alarm: error rate as estimated from audits")
-    canary_interval_s: float = Field(3600.0, ge=10, description="how often a worker checks itself on known pictures")
+    canary_interval_s: float = Field(3600.0, ge=1, description="how often a worker checks itself on known pictures")
     canary_tolerance: float = Field(1e-3, gt=0, le=1, description="how far its P(fake) of them may move")
     log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = Field(
         "INFO", description="DEBUG to ERROR"

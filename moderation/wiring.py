@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from moderation.settings import Settings
 from moderation.storage import schema
+from moderation.storage.canaries import Canaries
 from moderation.storage.chores import Chores
 from moderation.storage.claims import Claims
 from moderation.storage.database import Database
@@ -49,13 +50,14 @@ if TYPE_CHECKING:
     from moderation.domain.submission import ImageId
     from moderation.flows.active import ActivePrompt
     from moderation.flows.backfill import Rescorer
+    from moderation.flows.canary import Canary
     from moderation.flows.drift import DriftWatch
     from moderation.flows.evidence import Archive
     from moderation.flows.rescore import Comparer
     from moderation.flows.retrain import Teacher
     from moderation.flows.review import Desk
     from moderation.flows.scan import Scanner
-    from moderation.flows.see import Picture
+    from moderation.flows.see import Looker, Picture
     from moderation.flows.teach import Classroom
     from moderation.images import ImageSource
     from moderation.queue.bell import Bell
@@ -307,6 +309,28 @@ class Wiring:
             looker=looker,
             batch_size=self.settings.batch_size,
             lease_s=self.settings.lease_s,
+        )
+
+    @part
+    def canaries(self) -> Canaries:
+        return Canaries(self.database)
+
+    def canary(self, looker: Looker, *, worker: str) -> Canary:
+        """This process's check of itself, on the device of `looker`. worker: its name, for the record."""
+        from moderation.detector import kind_of
+        from moderation.domain.canary import Machine
+        from moderation.flows.canary import Canary
+        from moderation.miniature.canary import shipped_answers
+
+        return Canary(
+            prepare=self.prepare,
+            looker=looker,
+            canaries=self.canaries,
+            backbone_revision=self.backbone.revision,
+            machine=Machine(kind_of(self.backbone.device), str(self.backbone.dtype).removeprefix("torch.")),
+            shipped=shipped_answers(exif_orientation=self.settings.exif_orientation),
+            tolerance=self.settings.canary_tolerance,
+            worker=worker,
         )
 
     def teacher(self, device: threading.Lock | None = None) -> Teacher:

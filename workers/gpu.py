@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from moderation.flows.backfill import Rescorer
@@ -9,6 +10,7 @@ from moderation.flows.retrain import Teacher
 from moderation.flows.scan import Scanner
 from moderation.settings import load_settings
 from moderation.wiring import Wiring
+from workers.canary import CanaryWatch
 
 
 @cache
@@ -33,3 +35,14 @@ def rescorer() -> Rescorer:
 def teacher() -> Teacher:
     """What works on training runs in this process, on the scanner's device and backbone."""
     return wiring().teacher(scanner().looker.device)
+
+
+def canary_watch(worker: str, end: Callable[[int], None]) -> CanaryWatch:
+    """What checks this process on known pictures. end: told the exit code where it fails."""
+    parts = wiring()
+    return CanaryWatch(
+        parts.canary(scanner().looker, worker=worker),
+        last_used=lambda: parts.active_prompt.last_used,
+        interval_s=parts.settings.canary_interval_s,
+        end=end,
+    )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from moderation.detector.checkpoint import OriginalCheckpoint, read_original
     from moderation.detector.crops import Crops
     from moderation.detector.detector import Detector, Score, score_together
+    from moderation.detector.device import kind_of
     from moderation.detector.ensemble import member_margins
     from moderation.detector.expert import ExpertWeights, PixelExpert
     from moderation.detector.preprocess import STATISTICS_150K, STATISTICS_150K_LAMA, Normalisation, normalise
@@ -31,6 +32,7 @@ _HOME = {
     "Crops": "crops",
     "Detector": "detector",
     "score_together": "detector",
+    "kind_of": "device",
     "member_margins": "ensemble",
     "ExpertWeights": "expert",
     "PixelExpert": "expert",
@@ -67,6 +69,7 @@ __all__ = [
     "SoftPrompt",
     "answer_logits",
     "answer_losses",
+    "kind_of",
     "load_backbone",
     "margins",
     "member_margins",

@@ -41,5 +41,13 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
+def kind_of(device: torch.device) -> str:
+    """What rounding depends on: 'cpu', 'mps', or 'cuda sm90' with the GPU's generation (its compute capability)."""
+    if device.type != "cuda":
+        return device.type
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"cuda sm{major}{minor}"
+
+
 def _wrong(problem: str) -> ConfigurationError:
     return ConfigurationError("MODERATION_DEVICE", problem, hint="use auto, cpu, mps, cuda or cuda:N")

@@ -103,6 +103,12 @@ class ActivePrompt:
         self._native_crops = scorer.native_crops
         return scorer
 
+    @property
+    def last_used(self) -> str | None:
+        """The prompt last in use; for any thread, and without a look into SQL."""
+        active = self._active
+        return active.by.prompt_id if active else None
+
     def native_crops(self) -> int:
         """How many native crops the prompts last in use look at; for any thread, and without a look into SQL."""
         return self._native_crops

@@ -1,4 +1,4 @@
-"""What the threads of one worker share: the gate that lets suspects ride alone, and the list of claims under way."""
+"""What the threads of a worker share: the gate that lets suspects ride alone, the claims under way, and the halt."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from moderation.errors import CanaryFailed
 
 
 class Gate:
@@ -77,3 +79,19 @@ class UnderWay:
         """How long the oldest batch has been under way; 0 if there is none."""
         with self._lock:
             return time.monotonic() - min(self._began.values(), default=time.monotonic())
+
+
+class Halt:
+    """Whether this worker may score. Once it may not, it never does again."""
+
+    def __init__(self) -> None:
+        self._why: CanaryFailed | None = None
+
+    def halt(self, why: CanaryFailed) -> None:
+        """No further score of this process counts, not that of a batch under way either."""
+        self._why = why
+
+    def check(self) -> None:
+        """Raises the CanaryFailed that halted it."""
+        if self._why is not None:
+            raise self._why

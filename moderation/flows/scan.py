@@ -48,8 +48,10 @@ class Scanner:
     def scan(self, image_ids: Sequence[ImageId]) -> BatchReport | None:
         """Scores the ids that are free, topped up to a batch; None when there is nothing to do.
 
-        Raises ServiceDown when SQL stays away for longer than `patience_s`; the rows then wait for the sweep.
+        Raises ServiceDown when SQL stays away for longer than `patience_s`; the rows then wait for the sweep. Raises
+        CanaryFailed where this worker must not score; the rows are then free for others.
         """
+        self.looker.halt.check()
         suspect = len(image_ids) == 1 and bool(self._patiently(lambda: self.claims.suspects(image_ids)))
         with self.gate.alone() if suspect else self.gate.together():
             claim = self._patiently(lambda: self._take(image_ids, suspect))

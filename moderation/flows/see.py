@@ -18,6 +18,7 @@ from moderation.domain.claim import ClaimedImage, Outcome, Postponed, Rejected, 
 from moderation.domain.image import ImageFacts
 from moderation.domain.submission import ImageId, retry_delay_s
 from moderation.errors import ImageRejected, ImageUnavailable, RejectReason
+from moderation.flows.gate import Halt
 from moderation.images import Views
 
 
@@ -95,9 +96,13 @@ class Looker:
     max_attempts: int
     retry_base_s: float
     device: threading.Lock = field(default_factory=threading.Lock)
+    halt: Halt = field(default_factory=Halt)
 
     def look(self, images: Sequence[ClaimedImage]) -> tuple[list[Outcome], Looked]:
-        """What could not be fetched, and the scores of the rest, by the prompt that is active when they are scored."""
+        """What could not be fetched, and the scores of the rest, by the prompt that is active when they are scored.
+
+        Raises CanaryFailed where this worker must not score, as soon as that is known.
+        """
         outcomes: list[Outcome] = []
         crops = self.native_crops()
         while True:
@@ -112,12 +117,14 @@ class Looker:
             if not pictures:
                 return outcomes, Looked([], [], None, ready, ready, ready)
             with self.device:
+                self.halt.check()
                 started = time.monotonic()
                 scorer = self.scorer()
                 if scorer.native_crops <= crops:
                     views = [picture.views for _, picture in pictures]
                     scores, shadow = scorer.score_all(views, [image.source for image, _ in pictures])
                     ended = time.monotonic()
+                    self.halt.check()
                     return outcomes, Looked(pictures, scores.results, scores.by, ready, started, ended, shadow)
             # A prompt that wants to see more became active meanwhile: rare, and no reason to hold the device.
             crops, images = scorer.native_crops, [image for image, _ in pictures]
