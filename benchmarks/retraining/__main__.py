@@ -17,7 +17,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.retraining import pictures, story
+from benchmarks.retraining import page, pictures, story
 from benchmarks.retraining.installation import Installation, settings_of
 from moderation import embedded
 
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where pictures and logs go (default: a temporary folder)")
     parser.add_argument("--uploads", type=int, default=200, help="pictures of each class that are reviewed")
     parser.add_argument("--others", type=int, default=150, help="pictures of each class that measure")
+    parser.add_argument("--page", action="store_true", help="write the figures into docs/retraining.md too")
     given = parser.parse_args()
     with ExitStack() as stack:
         work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -51,6 +52,8 @@ def main() -> None:
         **told,
     }  # fmt: skip
     sys.stdout.write(json.dumps(result, indent=1, default=str) + "\n")
+    if given.page:
+        page.write(page.PAGE, json.loads(json.dumps(result, default=str)))
 
 
 def say(text: str) -> None:
