@@ -15,7 +15,7 @@ from moderation.storage.tables import VerdictRow as Row
 
 
 class SideBySide:
-    """The `verdict` table, two prompts at a time. The only reader that takes shadow verdicts."""
+    """The `verdict` table, two prompts at a time. Shadow verdicts count here as much as those that decided."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
