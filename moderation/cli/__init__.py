@@ -32,6 +32,7 @@ COMMANDS = {
     "prompt": "The tuned pseudo-words: which there are, which one decides, which one scores beside it.",
     "queue": "The queue: what waits, and ring for what was left behind.",
     "rescore": "Score stored images again with the active prompt; see what changes.",
+    "retrain": "Retrain the active prompt on reviewed images, and judge the candidate.",
     "review": "Look at pictures and say what they are: the reviewers' screen, and scripts.",
     "reviewer": "The people who review: add, list, remove.",
     "reviewers": "How the reviewers do: pace, accuracy on gold, agreement.",

@@ -50,7 +50,7 @@ class TrainingRuns:
         """
         try:
             with self._database.write() as session:
-                self._refuse_second(session, backbone)
+                _refuse_second(session, backbone)
                 now = self._database.now(session)
                 self._fix(session, sides, now)
                 row = new_row(backbone, parent, config, manifest, manifest_sha256, counts, by, now)
@@ -63,9 +63,13 @@ class TrainingRuns:
                 events.append(self._database, session, "training.begin", by, payload=payload)
                 return domain(row)
         except IntegrityError:  # another began in the same moment; if it was not that, it is a defect
-            with self._database.read() as session:
-                self._refuse_second(session, backbone)
+            self.check_vacant(backbone)
             raise
+
+    def check_vacant(self, backbone: str) -> None:
+        """Raises ConfigurationError where a run of this backbone is open; it names the run and the ways out."""
+        with self._database.read() as session:
+            _refuse_second(session, backbone)
 
     def cancel(self, run_id: RunId, by: By) -> TrainingRun:
         """Ends a queued run at once; one that is under way is asked to stop. Raises ConfigurationError."""
@@ -121,15 +125,6 @@ class TrainingRuns:
                 raise unknown(run_id)
             return bytes(row[0]) if row[0] is not None else None
 
-    def _refuse_second(self, session: Session, backbone: str) -> None:
-        row = session.scalar(select(Row).where(Row.backbone == backbone, Row.state.in_(OPEN)))
-        if row is not None:
-            raise ConfigurationError(
-                "retrain", f"run {row.run_id} of the backbone {backbone} is {row.state}; one at a time",
-                hint=f"follow it: modctl retrain status {row.run_id} --watch; "
-                f"end it: modctl retrain cancel {row.run_id}",
-            )  # fmt: skip
-
     def _fix(self, session: Session, sides: Mapping[ImageId, Side], now: datetime) -> None:
         """Stores sides. An image that has one already must stand where the run thinks it does."""
         for part in chunks(sorted(sides), ROWS_PER_STATEMENT):
@@ -153,3 +148,13 @@ class TrainingRuns:
             query = query.where(Row.backbone == backbone)
         with self._database.read() as session:
             return [domain(row) for row in session.scalars(query)]
+
+
+def _refuse_second(session: Session, backbone: str) -> None:
+    row = session.scalar(select(Row).where(Row.backbone == backbone, Row.state.in_(OPEN)))
+    if row is not None:
+        raise ConfigurationError(
+            "retrain", f"run {row.run_id} of the backbone {backbone} is {row.state}; one at a time",
+            hint=f"follow it: modctl retrain status {row.run_id} --watch; "
+            f"end it: modctl retrain cancel {row.run_id}",
+        )  # fmt: skip

@@ -1,0 +1,92 @@
+"""A platform whose reviewed images are the miniature's samples, with a run that learns from a few of them quickly."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from moderation.domain.lesson import Lesson, Origin, Side, lessons_sha256, pack
+from moderation.domain.prompt import PromptId
+from moderation.domain.training_run import RunConfig, TrainingRun
+from moderation.flows.install import install
+from moderation.flows.prompt import register
+from moderation.miniature import PROMPT_FILE, SAMPLES_DIR
+from moderation.storage.database import Database
+from moderation.storage.events import By
+from moderation.storage.prompt_states import PromptStates
+from moderation.storage.prompts import Prompts
+from moderation.storage.training_runs import TrainingRuns
+
+BY = By("eve", "a new camera")
+_SIDES = (Side.TRAIN, Side.VAL, Side.HOLDOUT, Side.HOLDOUT)
+
+
+@dataclass(frozen=True)
+class School:
+    """A migrated database with a parent prompt that has no pixel expert, which would take most of the time."""
+
+    database: Database
+    parent: PromptId
+
+    @property
+    def runs(self) -> TrainingRuns:
+        return TrainingRuns(self.database)
+
+    def begin(self, *, lessons: list[Lesson] | None = None, **config: Any) -> TrainingRun:
+        """A queued run; two epochs unless told otherwise."""
+        learned = samples() if lessons is None else lessons
+        asked = {"name": "taught", "seed": 7, "margin": 0.5, "epochs": 2, **config}
+        return self.runs.begin(
+            backbone="miniature",
+            parent=self.parent,
+            config=RunConfig(**asked),
+            manifest=pack(learned),
+            manifest_sha256=lessons_sha256(learned),
+            sides={},
+            counts={"images": len(learned)},
+            by=BY,
+        )
+
+
+def open_school(database: Database) -> School:
+    """Installs the product and activates the shipped word without its expert."""
+    from moderation.detector import SoftPrompt
+
+    install(database, PROMPT_FILE)
+    prompts = Prompts(database)
+    shipped = SoftPrompt.from_bytes(PROMPT_FILE.read_bytes())
+    parent = register(prompts, replace(shipped, expert=None).to_bytes(), name="plain")
+    PromptStates(database).activate(parent.prompt_id)
+    return School(database, parent.prompt_id)
+
+
+def samples(replayed: str = "china") -> list[Lesson]:
+    """Lessons on the samples: reviewed images of the folder, and as replay those whose names begin so.
+
+    A photograph's crops and their fakes are a group by their number, and groups take turns on the sides.
+    """
+    lessons = []
+    for path in sorted(SAMPLES_DIR.glob("*.jpg")):
+        photograph, number, kind = path.stem.split("-")
+        is_file = photograph == replayed
+        lessons.append(
+            Lesson(
+                origin=Origin.FILE if is_file else Origin.REVIEWED,
+                name=f"miniature:samples/{path.name}" if is_file else path.name,
+                is_fake=kind == "fake",
+                side=_SIDES[int(number) % len(_SIDES)],
+                generator="decoder" if kind == "fake" else "",
+                source="replay" if is_file else "uploads",
+                group=f"{photograph}-{number}",
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                band="" if is_file else "small",
+            )
+        )
+    return lessons
+
+
+def pictures() -> Path:
+    """Where the reviewed images lie: what MODERATION_IMAGES names."""
+    return SAMPLES_DIR
