@@ -232,6 +232,8 @@ def test_where_the_candidate_has_no_score_it_is_wrong(bad: float) -> None:
     assert broken.auc_after is not None
     assert broken.auc_after < whole.auc_after - 0.1
     assert broken.n == 200
+    was_right = (given.before_p >= 0.5) == given.is_fake
+    assert broken.only_before >= was_right[:30].sum() > 20
 
 
 def test_where_the_active_has_no_score_the_picture_counts_nowhere() -> None:
@@ -301,7 +303,8 @@ def test_a_slice_of_one_class_is_judged_by_its_accuracy() -> None:
     assert agency.verdict is GateVerdict.WORSE
     one_fake = source.copy()
     one_fake[1] = "agency"  # one fake more is nothing to rank against
-    assert line(judged(replace(given, source=one_fake, **said(moved))), "source=agency").verdict is GateVerdict.WORSE
+    agency = line(judged(replace(given, source=one_fake, **said(moved))), "source=agency")
+    assert (agency.n, agency.auc_difference, agency.verdict) == (81, None, GateVerdict.WORSE)
 
 
 def test_a_small_slice_says_so_and_never_refuses() -> None:
@@ -309,6 +312,17 @@ def test_a_small_slice_says_so_and_never_refuses() -> None:
     found = judged(replace(given, **said(np.where(given.source == "tiny", -given.before_margin, given.after_margin))))
     assert line(found, "source=tiny").verdict is GateVerdict.TOO_FEW
     assert found.passed
+
+
+def test_a_slice_may_lose_a_point_beyond_its_interval() -> None:
+    given = rows(3000, gain=-0.06, source=named(*["web", "web", "app", "app"] * 750), threshold=np.full(3000, 2.0))
+    found = judged(given, margin=0.05)
+    web = line(found, "source=web").auc_difference
+    assert web is not None
+    assert web.high is not None
+    assert -0.01 < web.high < 0
+    assert found.passed
+    assert not judged(given, margin=0.0).passed
 
 
 def test_a_generator_is_its_fakes_against_every_real_picture() -> None:

@@ -28,6 +28,7 @@ def test_the_package_alone() -> None:
         "from moderation import Moderation, Verdict, Decision, ServiceDown",
         "import moderation.cli",
         "import moderation.detector",
+        "import moderation.evaluation.gate_result",
         "import moderation.miniature",
         "import workers.app",
     ],
