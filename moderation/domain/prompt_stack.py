@@ -13,7 +13,7 @@ from moderation.domain.prompt import PromptId
 
 ACTIVATED, ROLLED_BACK = "prompt.activate", "prompt.rollback"
 SHADOWED, UNSHADOWED = "prompt.shadow", "prompt.unshadow"
-REGISTERED = "prompt.register"
+REGISTERED, MENDED = "prompt.register", "prompt.mend"
 """The kinds of events that tell a prompt's life."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from moderation.domain.prompt import PromptId, PromptRecord
-from moderation.domain.prompt_stack import ACTIVATED, REGISTERED, ROLLED_BACK, SHADOWED, UNSHADOWED
+from moderation.domain.prompt_stack import ACTIVATED, MENDED, REGISTERED, ROLLED_BACK, SHADOWED, UNSHADOWED
 from moderation.errors import ConfigurationError, PromptMismatch
 from moderation.flows.prompt import contents
 from moderation.storage.prompts import Prompts
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from moderation.domain.audit import Event
     from moderation.storage.events import Events
 
-_KINDS = (REGISTERED, ACTIVATED, ROLLED_BACK, SHADOWED, UNSHADOWED)
+_KINDS = (REGISTERED, MENDED, ACTIVATED, ROLLED_BACK, SHADOWED, UNSHADOWED)
 
 
 def check_backbone(prompt_id: PromptId, backbone: str, configured: str) -> None:

@@ -10,11 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from moderation.domain.prompt import InUse, PromptId, PromptRecord, PromptState, prompt_id_of
+from moderation.domain.prompt_stack import MENDED, REGISTERED
 from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM, By
-from moderation.storage.prompt_checks import check_whole
+from moderation.storage.prompt_checks import check_whole, damage
 from moderation.storage.prompt_states import PromptStates
 from moderation.storage.tables import PromptRow as Row
 
@@ -43,7 +44,7 @@ class Prompts:
     ) -> PromptRecord:
         """Adds the artefact as a candidate, with its event; the same bytes twice are one prompt.
 
-        manifest: packed lessons (`domain.lesson`), what it was tuned on.
+        A row whose bytes were damaged is mended. manifest: packed lessons (`domain.lesson`), what it was tuned on.
         """
         values = {
             "name": name,
@@ -109,7 +110,10 @@ class Prompts:
 
 
 def register_in(database: Database, session: Session, values: Mapping[str, Any], by: By) -> PromptRecord:
-    """`Prompts.register` inside a transaction under way. values: its arguments."""
+    """`Prompts.register` inside a transaction under way. values: its arguments.
+
+    Where the same bytes are registered already and their row was damaged, it is mended, which is an event too.
+    """
     sha256 = hashlib.sha256(values["blob"]).hexdigest()
     prompt_id = prompt_id_of(sha256)
     row = {
@@ -126,8 +130,13 @@ def register_in(database: Database, session: Session, values: Mapping[str, Any],
             "prompt": prompt_id, "name": values["name"], "sha256": sha256, "backbone": values["backbone"],
             "parent": values["parent"],
         }  # fmt: skip
-        events.append(database, session, "prompt.register", by, payload=payload)
-    return _domain(session.get_one(Row, prompt_id))
+        events.append(database, session, REGISTERED, by, payload=payload)
+        return _domain(session.get_one(Row, prompt_id))
+    found = session.get_one(Row, prompt_id)
+    if found.sha256 != sha256 or damage(found):
+        found.blob, found.sha256 = values["blob"], sha256
+        events.append(database, session, MENDED, by, payload={"prompt": prompt_id, "sha256": sha256})
+    return _domain(found)
 
 
 def _domain(row: Row) -> PromptRecord:

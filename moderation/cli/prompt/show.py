@@ -137,6 +137,7 @@ def _happened(event: Event, prompt_id: PromptId) -> str:
     forced = f", though the gate of run {told.get('refused_by_run')} refused it" if told.get("forced") else ""
     words = {
         "prompt.register": "registered",
+        "prompt.mend": "its damaged bytes were mended by an import",
         "prompt.activate": f"activated{instead}{forced}",
         "prompt.rollback": f"activated again, back from {before}",
         "prompt.shadow": f"made the shadow{instead}",
