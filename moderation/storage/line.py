@@ -59,6 +59,7 @@ def _theirs(is_senior: bool, *conditions: ColumnElement[bool]) -> Select[Row]:
         not_(exists().where(undo.undoes == ReviewRow.review_id)),
     )
     same_verdict = exists().where(other.task_id == ReviewRow.task_id, other.verdict_id == Row.verdict_id)
+    same_verdict = same_verdict.correlate(ReviewRow, Row)  # by itself SQLAlchemy would read all of Row anew
     judged = exists().where(stands, or_(Row.reason.in_(_OTHER_EYES), same_verdict))
     query = select(Row).where(Row.state == TaskState.OPEN, *conditions, not_(skipped), not_(judged))
     return query if is_senior else query.where(Row.is_senior.is_(False))
