@@ -4,9 +4,9 @@
 
 The pictures are the shipped samples, made ready beforehand: what is measured is the time that the device is held. The
 three ways take turns in an order drawn anew for each round, so that a busy machine is as unkind to each; medians over
-the rounds are given, and of each round's own differences. On one thread, processor time hardly depends on who else is
-at work. Once for the pseudo-word alone and once for the shipped
-prompt, whose pixel expert has no part in the vision pass and so runs twice.
+the rounds are given, and of each round's own differences. On one thread, processor time depends little on who else is
+at work. Once for the pseudo-word alone and once for the shipped prompt, whose pixel expert has no part in the vision
+pass and so runs twice.
 """
 
 from __future__ import annotations
