@@ -98,6 +98,10 @@ class Database:
         """The column as Python sorts text, whatever language the database sorts by: locks are taken in one order."""
         return collate(column, "BINARY" if self.is_sqlite else "C")
 
+    def unindexed(self, column: InstrumentedAttribute[str]) -> ColumnElement[str]:
+        """The column in a condition that SQLite is not to look up by index; PostgreSQL knows by its statistics."""
+        return func.coalesce(column, "") if self.is_sqlite else column.expression
+
     def dispose(self) -> None:
         """Closes the idle connections."""
         self.engine.dispose()

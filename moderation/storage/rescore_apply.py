@@ -77,7 +77,7 @@ class Applying:
         with self._database.write() as session:
             run = session.get_one(RescoreRunRow, run_id, with_for_update=True)
             policies = _check(session, run, pin)
-            found = _find(session, run, pin, after, limit)
+            found = _find(self._database, session, run, pin, after, limit)
             new = self._lock(session, found, for_sources(policies, {row.source for row in found}))
             tasks = self._write(session, run, new) if new else 0
             last = ImageId(found[-1].image_id) if len(found) == limit else None
@@ -140,13 +140,15 @@ def _check(session: Session, run: RescoreRunRow, pin: Pin) -> dict[str, Policy]:
     return policies
 
 
-def _find(session: Session, run: RescoreRunRow, pin: Pin, after: str, limit: int) -> Sequence[Columns[Any]]:
+def _find(
+    database: Database, session: Session, run: RescoreRunRow, pin: Pin, after: str, limit: int
+) -> Sequence[Columns[Any]]:
     columns = (
         NEW.image_id, NEW.round, NEW.source, NEW.margin, NEW.probability, NEW.image_sha256, NEW.backbone, NEW.versions,
         NEW.latency_ms, NEW.scored_at, OLD.decision.label("before"), is_seen().label("is_seen"),
     )  # fmt: skip
     query = select(*columns).where(
-        *in_scope(RescoreScope.from_json(run.scope), run.prompt_id),
+        *in_scope(database, RescoreScope.from_json(run.scope), run.prompt_id),
         has_score(run.prompt_id),
         OLD.verdict_id <= pin.last_verdict,
         NEW.verdict_id <= pin.last_verdict,

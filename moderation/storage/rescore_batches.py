@@ -154,7 +154,7 @@ class RescoreBatches:
         columns = (SubmissionRow.image_id, OLD.source, OLD.round, OLD.image_sha256, SubmissionRow.submitted_at)
         while True:
             # In the order that the database sorts by, whichever it is: so its index leads, and pages never overlap.
-            query = select(*columns).where(*in_scope(scope, row.prompt_id), lacks_score(row.prompt_id))
+            query = select(*columns).where(*in_scope(self._database, scope, row.prompt_id), lacks_score(row.prompt_id))
             query = query.where(SubmissionRow.image_id > row.after).order_by(SubmissionRow.image_id).limit(limit)
             images = [ToRescore(ImageId(found[0]), *found[1:]) for found in session.execute(query)]
             if not images or row.crashes < MAX_CRASHES:

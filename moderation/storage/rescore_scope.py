@@ -5,22 +5,23 @@ A submission that is done has its newest verdict in its current round; so rounds
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, exists, func, not_
+from sqlalchemy import ColumnElement, and_, exists, not_
 from sqlalchemy.orm import aliased
 
 from moderation.domain.rescore import RescoreScope
 from moderation.domain.submission import State
+from moderation.storage.database import Database
 from moderation.storage.tables import SubmissionRow, VerdictRow
 
 OLD = aliased(VerdictRow)
 NEW = aliased(VerdictRow)
 
 
-def in_scope(scope: RescoreScope, prompt_id: str) -> list[ColumnElement[bool]]:
+def in_scope(database: Database, scope: RescoreScope, prompt_id: str) -> list[ColumnElement[bool]]:
     """Joins SubmissionRow with its newest verdict, OLD, where it fits and is not by `prompt_id`."""
     conditions = [
-        # Wrapped, so that SQLite does not take the index of states and then sort all images for each page.
-        func.coalesce(SubmissionRow.state, "") == State.DONE,
+        # By the index of states, nearly all images would be sorted for each page of them.
+        database.unindexed(SubmissionRow.state) == State.DONE,
         OLD.image_id == SubmissionRow.image_id,
         OLD.round == SubmissionRow.round,
         OLD.shadow.is_(False),

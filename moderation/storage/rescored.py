@@ -39,7 +39,7 @@ class Rescoring:
         """How many images of the scope have no score of this prompt."""
         query = select(func.count()).select_from(SubmissionRow, OLD)
         with self._database.read() as session:
-            return session.scalar(query.where(*in_scope(scope, prompt_id), lacks_score(prompt_id))) or 0
+            return session.scalar(query.where(*in_scope(self._database, scope, prompt_id), lacks_score(prompt_id))) or 0
 
     def groups(self, scope: RescoreScope, prompt_id: PromptId, rule: Rule, *, until: int) -> list[DiffGroup]:
         """The images with a new score by source and decisions; `rule`: today's thresholds."""
@@ -52,7 +52,7 @@ class Rescoring:
         )
         # Grouped by a subquery's columns: PostgreSQL takes two CASEs for different that differ in their parameters'
         # numbers alone.
-        found = select(*columns).where(*_scored(scope, prompt_id, until)).subquery()
+        found = select(*columns).where(*_scored(self._database, scope, prompt_id, until)).subquery()
         query = select(*found.c, func.count()).group_by(*found.c)
         with self._database.read() as session:
             return [
@@ -62,14 +62,18 @@ class Rescoring:
 
     def moving(self, scope: RescoreScope, prompt_id: PromptId, rule: Rule, *, until: int, limit: int) -> list[Rescored]:
         """The images that would get another decision, those first whose probability moves most."""
-        query = _pairs(rule).where(*_scored(scope, prompt_id, until), OLD.decision != _decided(rule, NEW.probability))
+        query = _pairs(rule).where(
+            *_scored(self._database, scope, prompt_id, until), OLD.decision != _decided(rule, NEW.probability)
+        )
         query = query.order_by(func.abs(NEW.probability - OLD.probability).desc(), OLD.image_id).limit(limit)
         return self._list(query)
 
     def reviewed(self, scope: RescoreScope, prompt_id: PromptId, rule: Rule, *, until: int) -> list[Rescored]:
         """The images with a new score that people have said something about."""
         answered = exists().where(ReviewRow.image_id == OLD.image_id, ReviewRow.act == Act.ANSWER)
-        return self._list(_pairs(rule).where(*_scored(scope, prompt_id, until), answered).order_by(OLD.image_id))
+        return self._list(
+            _pairs(rule).where(*_scored(self._database, scope, prompt_id, until), answered).order_by(OLD.image_id)
+        )
 
     def _list(self, query: Select[*tuple[Any, ...]]) -> list[Rescored]:
         with self._database.read() as session:
@@ -79,9 +83,9 @@ class Rescoring:
             ]
 
 
-def _scored(scope: RescoreScope, prompt_id: PromptId, until: int) -> Sequence[ColumnElement[bool]]:
+def _scored(database: Database, scope: RescoreScope, prompt_id: PromptId, until: int) -> Sequence[ColumnElement[bool]]:
     """Joins images of the scope with their verdict, OLD, and their new score, NEW."""
-    return *in_scope(scope, prompt_id), has_score(prompt_id), OLD.verdict_id <= until, NEW.verdict_id <= until
+    return *in_scope(database, scope, prompt_id), has_score(prompt_id), OLD.verdict_id <= until, NEW.verdict_id <= until
 
 
 def is_seen() -> ColumnElement[bool]:

@@ -41,7 +41,7 @@ class Rescores:
         try:
             with self._database.write() as session:
                 self._check_active(session, prompt_id)
-                images = _count_lacking(session, scope, prompt_id)
+                images = _count_lacking(self._database, session, scope, prompt_id)
                 now = self._database.now(session)
                 row = _new(prompt_id, scope, rate, images, by, now)
                 session.add(row)
@@ -82,7 +82,7 @@ class Rescores:
     def lacking(self, scope: RescoreScope, prompt_id: PromptId) -> int:
         """How many images of the scope have no score of this prompt yet."""
         with self._database.read() as session:
-            return _count_lacking(session, scope, prompt_id)
+            return _count_lacking(self._database, session, scope, prompt_id)
 
     def cancel(self, run_id: RescoreId, by: By) -> RescoreRun:
         """Ends an open run, with its event; scores that are there stay. Raises ConfigurationError."""
@@ -151,9 +151,9 @@ def domain(row: Row, now: datetime) -> RescoreRun:
     )
 
 
-def _count_lacking(session: Session, scope: RescoreScope, prompt_id: PromptId) -> int:
+def _count_lacking(database: Database, session: Session, scope: RescoreScope, prompt_id: PromptId) -> int:
     query = select(func.count()).select_from(SubmissionRow, OLD)
-    return session.scalar(query.where(*in_scope(scope, prompt_id), lacks_score(prompt_id))) or 0
+    return session.scalar(query.where(*in_scope(database, scope, prompt_id), lacks_score(prompt_id))) or 0
 
 
 def _new(prompt_id: PromptId, scope: RescoreScope, rate: float, images: int, by: By, now: datetime) -> Row:
