@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -18,10 +17,9 @@ from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By
-from moderation.storage.loop_tables import HoldoutRow
+from moderation.storage.holdout import add_sides
 from moderation.storage.loop_tables import TrainingRunRow as Row
 from moderation.storage.prompt_checks import gate_state
-from moderation.storage.submissions import ROWS_PER_STATEMENT, chunks
 from moderation.storage.training_rows import domain, end_run, new_row, unknown
 
 
@@ -52,7 +50,7 @@ class TrainingRuns:
             with self._database.write() as session:
                 _refuse_second(session, backbone)
                 now = self._database.now(session)
-                self._fix(session, sides, now)
+                add_sides(self._database, session, sides)
                 row = new_row(backbone, parent, config, manifest, manifest_sha256, counts, by, now)
                 session.add(row)
                 session.flush()
@@ -124,22 +122,6 @@ class TrainingRuns:
             if row is None:
                 raise unknown(run_id)
             return bytes(row[0]) if row[0] is not None else None
-
-    def _fix(self, session: Session, sides: Mapping[ImageId, Side], now: datetime) -> None:
-        """Stores sides. An image that has one already must stand where the run thinks it does."""
-        for part in chunks(sorted(sides), ROWS_PER_STATEMENT):
-            rows = [{"image_id": image, "side": sides[ImageId(image)].value, "drawn_at": now} for image in part]
-            session.execute(self._database.insert(HoldoutRow).on_conflict_do_nothing(index_elements=["image_id"]), rows)
-            stored = session.execute(
-                select(HoldoutRow.image_id, HoldoutRow.side).where(HoldoutRow.image_id.in_(part))
-            ).all()
-            moved = [image for image, side in stored if side != sides[ImageId(image)]]
-            if moved:
-                raise ConfigurationError(
-                    "retrain",
-                    f"{moved[0]} was put on the other side of the frozen split meanwhile ({len(moved)} in all)",
-                    hint="run it again: the images are then taken as they stand now",
-                )  # fmt: skip
 
     def list(self, *, backbone: str | None = None, limit: int | None = 20) -> list[TrainingRun]:
         """The newest first."""

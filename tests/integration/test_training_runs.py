@@ -109,7 +109,7 @@ def test_sides_stay_for_ever(store: Store) -> None:
     run = begin(store)
     runs(store).cancel(run.run_id, BY)
     turned = {image: Side.HOLDOUT if side is Side.TRAIN else Side.TRAIN for image, side in SIDES.items()}
-    with pytest.raises(ConfigurationError, match=r"a\.jpg was put on the other side"):
+    with pytest.raises(ConfigurationError, match=r"put a\.jpg on the other side"):
         begin(store, sides=turned)
     assert begin(store).state is RunState.QUEUED
 
