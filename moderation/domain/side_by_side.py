@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from moderation.domain.agreement import Share, wilson
+from moderation.domain.agreement import Share, wilson, wilson_interval
 from moderation.domain.evidence import Rule
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
@@ -48,6 +48,15 @@ class Better(StrEnum):
     FIRST = "the first"
     SECOND = "the second"
     UNKNOWN = "too few to say"
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A share of all images, from labelled ones that stand for others too, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,30 @@ def who_was_right(pairs: Sequence[Pair], rule: Rule, labels: Mapping[ImageId, bo
         p_value=p_value,
         better=better,
     )
+
+
+def right_of_all(
+    pairs: Sequence[Pair], rule: Rule, labels: Mapping[ImageId, bool], chances: Mapping[ImageId, float]
+) -> tuple[Weighed, Weighed] | None:
+    """How often each is right among all images; None where no labelled image was drawn with a known chance.
+
+    chances: with which an image came to be looked at. It stands for 1 / chance images (Horvitz and Thompson 1952); the
+    interval is Wilson's, for Kish's effective number of images.
+    """
+    seen = [pair for pair in pairs if pair.image_id in labels and chances.get(pair.image_id)]
+    if not seen:
+        return None
+    weights = [1 / chances[pair.image_id] for pair in seen]
+    effective = sum(weights) ** 2 / sum(weight * weight for weight in weights)
+    shares = []
+    for scores in ([pair.first for pair in seen], [pair.second for pair in seen]):
+        right = [
+            (rule.decide(pair.source, p) is not Decision.ALLOW) == labels[pair.image_id]
+            for pair, p in zip(seen, scores, strict=True)
+        ]
+        share = min(1.0, sum(w for w, is_right in zip(weights, right, strict=True) if is_right) / sum(weights))
+        shares.append(Weighed(share, *wilson_interval(share, effective)))
+    return shares[0], shares[1]
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

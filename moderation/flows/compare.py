@@ -12,22 +12,25 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from moderation.domain.agreement import Share
-from moderation.domain.evidence import Rule
+from moderation.domain.evidence import Rule, Scope
 from moderation.domain.prompt import PromptId, PromptRecord, PromptState
 from moderation.domain.review import Answer, Review, Trust, derive_label
 from moderation.domain.side_by_side import (
     Differing,
     Pair,
+    Weighed,
     WhoWasRight,
     agreement,
     differences,
     most_differing,
+    right_of_all,
     who_was_right,
 )
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
 from moderation.errors import ConfigurationError
 from moderation.evaluation.metrics import auc
+from moderation.storage.drawn import Drawn
 from moderation.storage.prompts import Prompts
 from moderation.storage.reviewers import Reviewers
 from moderation.storage.reviews import Reviews
@@ -40,6 +43,7 @@ class Compared:
 
     differences: quantiles of P(fake), second minus first. differing: the images that differ most. reviewed: on images
     with a label, `weak` of which rest on one person's word; first_auc, second_auc: None where one class lacks.
+    of_all: how often each is right among all images, as far as these were drawn with a known chance; None: none was.
     """
 
     first: PromptId
@@ -54,6 +58,7 @@ class Compared:
     weak_left_out: int
     first_auc: float | None
     second_auc: float | None
+    of_all: tuple[Weighed, Weighed] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Comparer:
     """Where the scores and the labels lie."""
 
     side_by_side: SideBySide
+    drawn: Drawn
     reviews: Reviews
     reviewers: Reviewers
 
@@ -98,7 +104,12 @@ class Comparer:
             weak_left_out=len(weak - counted.keys()),
             first_auc=first_auc,
             second_auc=second_auc,
+            of_all=right_of_all(pairs, rule, counted, self._chances()),
         )
+
+    def _chances(self) -> dict[ImageId, float]:
+        """With which chance each image that was drawn and looked at was drawn."""
+        return {each.image_id: each.inclusion_probability for each in self.drawn.list(Scope(), only_reviewed=True)}
 
     def _labels(self, image_ids: set[ImageId]) -> dict[ImageId, tuple[bool, Trust]]:
         """Whether an image is a fake and how sure that is; disputed ones have no label."""

@@ -21,6 +21,7 @@ from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
 from moderation.errors import ConfigurationError
 from moderation.flows.compare import Asked, Compared, Comparer
+from moderation.storage.drawn import Drawn
 from moderation.storage.events import By
 from moderation.storage.policies import for_sources
 from moderation.storage.prompt_states import PromptStates
@@ -73,7 +74,9 @@ def score(
 
 
 def compared(store: Store, second: PromptId, rule: Rule = RULE, asked: Asked = Asked()) -> Compared:  # noqa: B008 - frozen
-    comparer = Comparer(SideBySide(store.database), Reviews(store.database), Reviewers(store.database))
+    comparer = Comparer(
+        SideBySide(store.database), Drawn(store.database), Reviews(store.database), Reviewers(store.database)
+    )
     return comparer.compare(PromptId(store.by.prompt_id), second, rule, asked)
 
 
@@ -194,7 +197,8 @@ def test_modctl_tells_it_at_80_columns_and_as_json(on_sqlite: Store) -> None:
     assert "too few to say (exact McNemar p = 0.5)" in out
     assert names[7] in out
     assert out.count("uploads/") == 2
-    assert "make it look worse" in done.err
+    assert "the same, of all images" in out
+    assert "nobody was asked about" in done.err
     found = ok("prompt", "compare", "--json").json()
     assert (found["first"], found["second"], found["images"]) == (store.by.prompt_id, second, 8)
     assert found["decisions"]["ALLOW"]["BLOCK"] == 1

@@ -13,6 +13,7 @@ from moderation.domain.side_by_side import (
     differences,
     mcnemar,
     most_differing,
+    right_of_all,
     who_was_right,
 )
 from moderation.domain.submission import ImageId
@@ -65,6 +66,23 @@ def test_who_was_right_counts_at_each_sources_review_threshold() -> None:
     assert (judged.only_first, judged.only_second) == (1, 2)
     assert judged.better is Better.UNKNOWN
     assert who_was_right(found, RULE, {}).images == 0
+
+
+def test_labelled_images_stand_for_those_that_nobody_looked_at() -> None:
+    """All unsure images were looked at, and one in fifty of the others: these weigh fifty times as much."""
+    unsure = pairs(*([(0.6, 0.3)] * 40), source="unsure")  # real, and the first alone is wrong
+    sure = pairs(*([(0.1, 0.8)] * 4 + [(0.1, 0.1)] * 36), source="sure")  # real, and the second errs at a tenth
+    labels = {each.image_id: False for each in unsure + sure}
+    chances = {each.image_id: 1.0 for each in unsure} | {each.image_id: 0.02 for each in sure}
+    assert who_was_right(unsure + sure, RULE, labels).better is Better.SECOND
+    of_all = right_of_all(unsure + sure, RULE, labels, chances)
+    assert of_all is not None
+    first, second = of_all
+    assert (first.value, second.value) == pytest.approx((2000 / 2040, (40 + 36 * 50) / 2040))
+    for each in of_all:
+        assert 0 <= each.low < each.value < each.high <= 1
+    assert second.high - second.low > 0.15  # as few as forty images say, not as eighty
+    assert right_of_all(unsure, RULE, labels, {}) is None
 
 
 @pytest.mark.parametrize(("only_first", "only_second", "better"), [

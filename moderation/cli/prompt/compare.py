@@ -14,6 +14,7 @@ from moderation.domain.verdict import Decision
 if TYPE_CHECKING:
     from moderation.domain.agreement import Share
     from moderation.domain.prompt import PromptRecord
+    from moderation.domain.side_by_side import Weighed
     from moderation.flows.compare import Compared
 
 _LABEL = {None: "", True: "fake", False: "real"}
@@ -44,6 +45,7 @@ def compare(
     """
     from moderation.domain.evidence import rule_of
     from moderation.flows.compare import Asked, Comparer, named
+    from moderation.storage.drawn import Drawn
     from moderation.storage.policies import for_sources
     from moderation.storage.side_by_side import SideBySide
 
@@ -51,7 +53,7 @@ def compare(
         one, other = named(wiring.prompts, first, second)
         policies = wiring.policies.current()
         for_sources(policies, ["*"])
-        comparer = Comparer(SideBySide(wiring.database), wiring.reviews, wiring.reviewers)
+        comparer = Comparer(SideBySide(wiring.database), Drawn(wiring.database), wiring.reviews, wiring.reviewers)
         found = comparer.compare(
             one.prompt_id, other.prompt_id, rule_of(policies), Asked(source, since, include_weak, limit)
         )
@@ -96,17 +98,20 @@ def _show_reviewed(found: Compared) -> None:
     click.echo(f"\n{counted(judged.images, 'image')} with a label ({judged.fakes} fake{weak}){left}")
     rows = [["", "first", "second"]]
     rows.append(["right at the review threshold", _share(judged.first), _share(judged.second)])
+    if found.of_all is not None:
+        rows.append(["the same, of all images", *map(_share, found.of_all)])
     if found.first_auc is not None and found.second_auc is not None:
         rows.append(["AUC", f"{found.first_auc:.4f}", f"{found.second_auc:.4f}"])
     rows.append(["right alone", f"{judged.only_first:,}", f"{judged.only_second:,}"])
     click.echo("\n".join(aligned(rows)))
     click.echo(f"right more often: {judged.better} (exact McNemar p = {judged.p_value:.2g})")
-    say("People look most at what the deciding prompt was unsure of, so labelled images make it look worse than it is.")
+    say("People look most at what the deciding prompt was unsure of, where it has to look bad. The row 'of all images'")
+    say("allows for that: a labelled image stands for those like it that nobody was asked about.")
 
 
 def _named(record: PromptRecord) -> str:
     return f"{record.prompt_id} ({record.state}, {record.name})"
 
 
-def _share(found: Share) -> str:
+def _share(found: Share | Weighed) -> str:
     return f"{100 * (found.value or 0):.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"
