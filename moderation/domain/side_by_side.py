@@ -21,12 +21,13 @@ SURE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One image with what two prompts say of the same bytes: P(fake), 0 to 1."""
+    """One image with what two prompts say of the same bytes (`sha256`): P(fake), 0 to 1."""
 
     image_id: ImageId
     source: str
     first: float
     second: float
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Comparer:
         if first == second:
             raise ConfigurationError("prompt", f"{first} would be compared with itself", hint="name two prompts")
         pairs = self.side_by_side.pairs(first, second, source=asked.source, since=asked.since)
-        labels = self._labels({pair.image_id for pair in pairs})
+        labels = self._labels({pair.image_id: pair.sha256 for pair in pairs})
         weak = {image_id for image_id, (_, trust) in labels.items() if trust is Trust.WEAK}
         counted = {image_id: is_fake for image_id, (is_fake, trust) in labels.items()
                    if asked.include_weak or trust is Trust.TRUSTED}  # fmt: skip
@@ -111,11 +111,13 @@ class Comparer:
         """With which chance each image that was drawn and looked at was drawn."""
         return {each.image_id: each.inclusion_probability for each in self.drawn.list(Scope(), only_reviewed=True)}
 
-    def _labels(self, image_ids: set[ImageId]) -> dict[ImageId, tuple[bool, Trust]]:
-        """Whether an image is a fake and how sure that is; disputed ones have no label."""
+    def _labels(self, hashes: Mapping[ImageId, str]) -> dict[ImageId, tuple[bool, Trust]]:
+        """Whether an image is a fake, and how sure that is. Labels of other bytes and disputed ones are left out."""
         reviews: dict[ImageId, list[Review]] = defaultdict(list)
+        shown = self.side_by_side.shown()
         for review in self.reviews.list():
-            if review.image_id in image_ids:
+            sha256 = hashes.get(review.image_id)
+            if sha256 is not None and shown.get(review.task_id, sha256) == sha256:
                 reviews[review.image_id].append(review)
         trusted = self.reviewers.trusted()
         labels = {image_id: derive_label(said, trusted) for image_id, said in reviews.items()}

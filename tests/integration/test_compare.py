@@ -95,7 +95,9 @@ def test_pairs_are_of_the_same_bytes_and_of_each_prompts_newest_score(store: Sto
         "changed": (0.1, 0.9),
         "elsewhere": (0.4, 0.4),
     }
-    assert side_by_side.pairs(store.by.prompt_id, second, source="app") == [Pair(ImageId("elsewhere"), "app", 0.4, 0.4)]
+    assert side_by_side.pairs(store.by.prompt_id, second, source="app") == [
+        Pair(ImageId("elsewhere"), "app", 0.4, 0.4, FACTS.sha256)
+    ]
     swapped = side_by_side.pairs(second, store.by.prompt_id)
     assert {pair.image_id: pair.first for pair in swapped} == {name: pair.second for name, pair in found.items()}
     score(store, {"changed": (0.3, 0.4)}, second, facts=other_bytes)
@@ -143,6 +145,19 @@ def test_who_was_right_goes_by_trusted_labels_and_todays_thresholds(store: Store
     laxer = compared(store, second, Rule(Thresholds(0.7, 0.9)))
     assert (laxer.reviewed.only_second, laxer.reviewed.better) == (0, Better.UNKNOWN)
     assert laxer.alike.right == 10
+
+
+def test_a_label_is_of_the_bytes_that_were_looked_at(store: Store) -> None:
+    store.policies.set("*", ALL, author="ann", reason="test")
+    second = second_prompt(store)
+    score(store, {"a": (0.6, 0.4)}, second)
+    answer(store, {"a": Answer.REAL})
+    score(store, {"a": (0.7, 0.8)}, second, facts=dataclasses.replace(FACTS, sha256="cd" * 32))
+    found = compared(store, second, asked=Asked(include_weak=True))
+    assert (found.images, found.reviewed.images) == (1, 0)
+    answer(store, {"a": Answer.FAKE})
+    found = compared(store, second, asked=Asked(include_weak=True))
+    assert (found.reviewed.images, found.reviewed.fakes) == (1, 1)
 
 
 def test_an_auc_needs_both_classes(store: Store) -> None:

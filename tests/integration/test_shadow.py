@@ -34,6 +34,8 @@ from moderation.storage.claims import Claims
 from moderation.storage.dashboard import Dashboard
 from moderation.storage.database import Database
 from moderation.storage.drawn import Drawn
+from moderation.storage.drift import Drift
+from moderation.storage.labels import Labels
 from moderation.storage.policies import Policies
 from moderation.storage.prompts import Prompts
 from moderation.storage.replay import Replay
@@ -369,6 +371,8 @@ def readers(store: Store) -> dict[str, Any]:
         "evidence": (evidence.scope, evidence.counted, evidence.drawn, evidence.labelled, evidence.kinds()),
         "by day": dashboard.decisions_by_day(long_ago),
         "scores": dashboard.scores(long_ago, 10),
+        "drift": list(Drift(store.database).count(long_ago, long_ago, datetime.now(UTC) + timedelta(days=1))),
+        "lessons": sorted(Labels(store.database).reviewed(), key=lambda each: each.image_id),
     }
 
 
