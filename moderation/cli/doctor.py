@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from moderation.cli import INSTALL_SCORING
+from moderation.cli.doctor_alarms import alarm_findings
 from moderation.cli.doctor_prompts import registry_finding
 from moderation.cli.finding import Finding, Health
 from moderation.cli.shared import json_option, parts, print_json, print_table
@@ -75,6 +76,8 @@ def examine(wiring: Wiring) -> Iterator[Finding]:
     known = schema.health is Health.OK
     registry = _guarded("registry", lambda: registry_finding(wiring)) if known else _skipped("registry", "schema")
     yield registry
+    if known:
+        yield from alarm_findings(wiring)
     broker = _guarded("broker", lambda: _broker(wiring))
     yield broker
     heard = broker.health is Health.OK

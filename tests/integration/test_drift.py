@@ -327,3 +327,18 @@ def test_a_wrong_span_is_refused(commanded: Store, span: str) -> None:
 
 def test_a_span_before_all_time_is_refused(commanded: Store) -> None:
     assert "before the first year" in refusal(modctl("drift", "--baseline=9999w", "--window=999999d"))
+
+
+def test_doctor_shows_an_alarm_until_all_is_well_again(commanded: Store) -> None:
+    def found() -> list[str]:
+        findings = modctl("doctor", "--json").json()["findings"]
+        return [each["seen"] for each in findings if each["part"] == "drift" and each["health"] == "warning"]
+
+    write(commanded, LONG_AGO, usual(1))
+    write(commanded, JUST_NOW, higher(2))
+    assert found() == []
+    assert take(commanded) is not None
+    assert "web: psi" in found()[0]
+    an_hour_passes(commanded)
+    assert take(commanded, limits=dict.fromkeys(LIMITS, 50.0)) is not None
+    assert found() == []

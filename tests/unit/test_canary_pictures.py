@@ -18,7 +18,7 @@ from moderation.images import decode, views_of
 from moderation.images.canary import NAMES, pictures, pictures_sha256
 from moderation.miniature import PROMPT_FILE
 from moderation.miniature.canary import measured, shipped_answers
-from moderation.settings import Settings
+from moderation.settings import load_settings
 
 CPU = Machine("cpu", "float32")
 GPU = Machine("cuda sm90", "bfloat16")
@@ -95,7 +95,7 @@ def test_broken_preprocessing_is_noticed(name: str, detector: Detector) -> None:
     ]
     answers = [score.probability if isinstance(score, Score) else None for score in detector.score(wrong)]
     shipped = shipped_answers(exif_orientation=True)
-    assert find_moved(NAMES, answers, shipped, CPU, Settings().canary_tolerance) is not None
+    assert find_moved(NAMES, answers, shipped, CPU, load_settings().canary_tolerance) is not None
 
 
 def test_half_precision_on_another_machine_passes_the_rough_check(detector: Detector) -> None:
