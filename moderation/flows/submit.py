@@ -39,10 +39,11 @@ def submit(
         raise ValueError(f"a source has 1 to {MAX_SOURCE_CHARS} printable characters: {source[:60]!r}")
     if abs(priority) > MAX_PRIORITY:
         raise ValueError(f"a priority lies in -{MAX_PRIORITY}..{MAX_PRIORITY}, not {priority}")
-    if isinstance(uploader, str):
-        by: str | dict[ImageId, str] = check_uploader(uploader)
-    else:
+    by: str | dict[ImageId, str]
+    if isinstance(uploader, Mapping):
         by = {image_id: check_uploader(uploader.get(image_id, "")) for image_id in checked}
+    else:
+        by = check_uploader(uploader)
     taken = submissions.add(checked, source=source, priority=priority, force=force, uploader=by)
     try:
         bell.ring(list(chunks(taken, batch_size)), priority=priority)

@@ -12,7 +12,9 @@ from moderation.domain.policy import ANY_SOURCE, decide
 from moderation.domain.submission import ImageId, State
 from moderation.errors import RejectReason
 from moderation.flows.prompt import register
+from moderation.images import decode, pdq
 from moderation.storage.policies import Policies
+from moderation.storage.tables import ImageRow
 from tests.broken_files import broken_files
 from tests.e2e.conftest import BATCH_SIZE, Stack
 from tests.e2e.process import GENEROUS_S, Worker, wait_until
@@ -37,6 +39,8 @@ def test_two_hundred_pictures_in_two_hundred_verdicts_out(stack: Stack, worker: 
     content = (stack.folder / "pictures" / names[7]).read_bytes()
     verdict = stack.app.wait(names[7], timeout_s=0)
     assert verdict.image_sha256 == hashlib.sha256(content).hexdigest()
+    with stack.database.read() as session:
+        assert session.get_one(ImageRow, names[7]).pdq == pdq(decode(content)[0])
     assert {"torch", "preprocessing", "calibration", "backbone_revision"} <= set(verdict.versions)
 
 

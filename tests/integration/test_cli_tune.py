@@ -20,11 +20,16 @@ import pytest
 from PIL import Image
 
 from moderation.detector import Detector, Score, SoftPrompt, load_backbone
+from moderation.domain.lesson import Side, unpack
+from moderation.domain.prompt import PromptId
 from moderation.evaluation.metrics import auc
 from moderation.images import decode
 from moderation.images.views import views_of
 from moderation.miniature import PROMPT_FILE, samples
+from moderation.settings import load_settings
 from moderation.training.lora import load_lora
+from moderation.training.run import RunFolder
+from moderation.wiring import Wiring
 from tests.command import Done, modctl, ok
 from tests.training_pictures import labelled
 
@@ -78,6 +83,15 @@ def refusal(done: Done) -> str:
     return done.err
 
 
+def learned_from(prompt_id: str) -> set[tuple[str, bool, Side]]:
+    """The pictures that are listed with a registered prompt."""
+    wiring = Wiring(load_settings())
+    packed = wiring.prompts.manifest(PromptId(prompt_id))
+    wiring.close()
+    assert packed is not None
+    return {(lesson.name, lesson.is_fake, lesson.side) for lesson in unpack(packed)}
+
+
 # --- from folders to a candidate
 
 
@@ -111,6 +125,9 @@ def test_a_prompt_is_tuned_calibrated_and_registered(folders: tuple[object, ...]
     with (run / "manifest.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2 * PAIRS
     assert not list(run.rglob("*.p*kl*")) + list(run.rglob("*.pt*"))
+    assert learned_from(found["prompt_id"]) == {(str(image.path), image.is_fake, side)
+                                                for side, half in zip(Side, RunFolder.open(run).images(), strict=False)
+                                                for image in half}  # fmt: skip
 
 
 def test_a_second_run_says_what_came_from_the_cache_and_gives_the_same_bytes(folders: tuple[object, ...]) -> None:

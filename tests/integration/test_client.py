@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from moderation import Decision, ImageFailed, Moderation, NotYetScored, UnknownImage
+from moderation.domain.submission import ImageId
 from moderation.errors import RejectReason
 from tests.store import Store, rejected
 
@@ -72,6 +73,18 @@ def test_an_old_verdict_is_not_shown_while_a_forced_round_is_on_its_way(web_app:
     store.score(store.take("a"))
     web_app.submit("a", force=True)
     assert web_app.verdict("a") is None
+
+
+def test_the_platform_says_who_uploaded_or_nobody_knows(web_app: Moderation, store: Store) -> None:
+    web_app.submit("a", uploader="u-17")
+    web_app.submit_many(["b", "c"], uploader={"c": "u-18"})
+    assert [store.row(name).uploader for name in "abc"] == ["u-17", "", "u-18"]
+    for wrong in ("x" * 201, "two\nlines"):
+        with pytest.raises(ValueError, match="an uploader has at most 200 printable characters"):
+            web_app.submit_many(["d", "e"], uploader={"e": wrong})
+    with pytest.raises(ValueError, match="an uploader is text, not int: 17"):
+        web_app.submit("d", uploader=17)  # type: ignore[arg-type]  # what a web app without types may pass
+    assert store.submissions.get(ImageId("d")) is None, "all or none"
 
 
 def test_no_ids_are_no_work(web_app: Moderation) -> None:
