@@ -31,7 +31,7 @@ COMMANDS = {
     "gold": "Images whose truth is known, mixed in unseen to measure reviewers.",
     "prompt": "The tuned pseudo-words: which there are, which one decides, which one scores beside it.",
     "queue": "The queue: what waits, and ring for what was left behind.",
-    "rescore": "Score stored images again with the active prompt; see what changes.",
+    "rescore": "Score stored images again with the active prompt, and show what that would change.",
     "retrain": "Retrain the active prompt on reviewed images, and judge the candidate.",
     "review": "Look at pictures and say what they are: the reviewers' screen, and scripts.",
     "reviewer": "The people who review: add, list, remove.",
