@@ -21,6 +21,7 @@ from moderation.storage.database import Database
 from moderation.storage.events import By, Events
 from moderation.storage.prompt_states import PromptStates
 from moderation.storage.side_by_side import SideBySide
+from tests.command import ok
 from tests.e2e.conftest import BATCH_SIZE, Stack, picture
 from tests.e2e.process import Worker, wait_until
 
@@ -72,7 +73,9 @@ def test_every_verdict_is_of_the_prompt_that_was_active_when_it_was_made(new_sta
     _check_batches(verdicts, len(batches))
 
 
-def test_a_shadow_looks_at_what_a_worker_scores_and_its_end_is_noticed(stack: Stack, worker: Worker) -> None:
+def test_a_shadow_looks_at_what_a_worker_scores_and_its_end_is_noticed(
+    stack: Stack, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, second = _two_prompts(stack)
     decides = stack.prompts.active("miniature")
     assert decides is not None
@@ -93,6 +96,9 @@ def test_a_shadow_looks_at_what_a_worker_scores_and_its_end_is_noticed(stack: St
         ImageId(name): verdict.probability for name, verdict in seen.items() if verdict and name in names[:16]
     }
     assert any(pair.first != pair.second for pair in pairs)
+    monkeypatch.setenv("MODERATION_DATABASE_URL", stack.database.url.render_as_string(hide_password=False))
+    told = ok("prompt", "compare", decides.prompt_id, second, "--json").json()
+    assert told["images"] == told["alike"]["total"] == 16
 
 
 def _two_prompts(stack: Stack) -> tuple[PromptId, PromptId]:
