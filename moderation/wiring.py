@@ -171,7 +171,7 @@ class Wiring:
     @part
     def drift_watch(self) -> DriftWatch:
         """What looks for drift, under the limits that the settings name."""
-        from moderation.domain.drift import Measure
+        from moderation.domain.drift_limits import Measure
         from moderation.flows.drift import DriftWatch
         from moderation.storage.drift import Drift
 

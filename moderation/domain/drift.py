@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from moderation.domain.drift_limits import Broken, Limits, Measure, remedy
 from moderation.domain.shift import Histogram, Share, Shift, change, kolmogorov_smirnov, population_stability, wilson
 from moderation.domain.verdict import Decision
 
-ALL_SOURCES = "*"
 MIN_IMAGES = 200
 """In each span; with fewer, a stability index of 0.1 is nothing unusual (9 degrees of freedom times 2 / 200)."""
 MIN_LABELS = 20
@@ -22,33 +21,6 @@ SIGNIFICANCE = 0.001
 """Many sources are looked at every hour, so one in twenty would cry wolf every day."""
 ALONE = (Decision.ALLOW, Decision.BLOCK)
 """What the machine decides alone. A REVIEW only asks: people may say either without proving it wrong."""
-
-
-class Measure(StrEnum):
-    """What can break a limit; the value ends the setting's name, MODERATION_DRIFT_MAX_*."""
-
-    PSI = "psi"
-    KS = "ks"
-    FLAGGED = "flagged"
-    OVERTURNED = "overturned"
-    ERROR = "error"
-
-    @property
-    def said(self) -> str:
-        """In words."""
-        return _SAID[self]
-
-
-_SAID = {
-    Measure.PSI: "the population-stability index",
-    Measure.KS: "the Kolmogorov-Smirnov distance",
-    Measure.FLAGGED: "the change of the share flagged",
-    Measure.OVERTURNED: "the share of decisions overturned",
-    Measure.ERROR: "the estimated error rate",
-}
-
-
-Limits = Mapping[Measure, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +63,6 @@ class Overturned:
     by_decision: Mapping[Decision, Share]
     all: Share | None
     alone: Share | None
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A limit that is broken, and what to do."""
-
-    source: str
-    measure: Measure
-    value: float
-    limit: float
-    remedy: str
-
-    @property
-    def setting(self) -> str:
-        """The variable that holds the limit."""
-        return f"MODERATION_DRIFT_MAX_{self.measure.upper()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,19 +163,5 @@ def broken_limits(
     if error is not None and error.low > limits[Measure.ERROR]:
         found[Measure.ERROR] = error.value
     return tuple(
-        Broken(source, measure, value, limits[measure], _remedy(measure, source)) for measure, value in found.items()
+        Broken(source, measure, value, limits[measure], remedy(measure, source)) for measure, value in found.items()
     )
-
-
-def _remedy(measure: Measure, source: str) -> str:
-    only = "" if source == ALL_SOURCES else f" --source {source}"
-    match measure:
-        case Measure.PSI | Measure.KS:
-            return (
-                f"other pictures come in, or the same ones otherwise prepared: look at some (modctl verdicts{only}), "
-                "have some labelled, then modctl retrain --dry-run"
-            )
-        case Measure.FLAGGED:
-            return f"see whether rightly so (modctl estimate{only}), else modctl threshold suggest{only}"
-        case Measure.OVERTURNED | Measure.ERROR:
-            return f"see which kind errs (modctl estimate{only}); then modctl threshold suggest, or modctl retrain"

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from moderation.domain.drift import (
-    ALL_SOURCES,
     MIN_IMAGES,
     DriftReport,
     Estimate,
-    Limits,
     Overturned,
     Scores,
     SourceDrift,
@@ -23,6 +21,7 @@ from moderation.domain.drift import (
     compare,
     overturned,
 )
+from moderation.domain.drift_limits import ALL_SOURCES, Limits
 from moderation.domain.evidence import LabelledImage, Rule, Scope, rule_of
 from moderation.domain.policy import PolicyId
 from moderation.domain.review import Trust

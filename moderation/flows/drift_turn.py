@@ -8,7 +8,8 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from moderation.domain.drift import Broken, DriftReport, Measure, SourceDrift
+from moderation.domain.drift import DriftReport, SourceDrift
+from moderation.domain.drift_limits import Broken, Measure
 from moderation.flows.drift import DriftWatch
 from moderation.storage.chores import Chores
 from moderation.storage.events import By

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from moderation.domain.drift import ALL_SOURCES, MIN_IMAGES, DriftReport, Limits, Measure, SourceDrift
+from moderation.domain.drift import MIN_IMAGES, DriftReport, SourceDrift
+from moderation.domain.drift_limits import ALL_SOURCES, Limits, Measure
 from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.review import Answer, Role
 from moderation.domain.verdict import Decision
