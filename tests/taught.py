@@ -7,17 +7,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from moderation.domain.claim import Scored, ScoredBy
+from moderation.domain.image import ImageFacts
 from moderation.domain.lesson import Lesson, Origin, Side, lessons_sha256, pack
+from moderation.domain.policy import ANY_SOURCE
 from moderation.domain.prompt import PromptId
+from moderation.domain.review import Answer, Reason, Said
+from moderation.domain.sampling import Drawn
+from moderation.domain.submission import ImageId
 from moderation.domain.training_run import RunConfig, TrainingRun
+from moderation.domain.verdict import Decision
 from moderation.flows.install import install
 from moderation.flows.prompt import register
 from moderation.miniature import PROMPT_FILE, SAMPLES_DIR
+from moderation.storage.claims import Claims
 from moderation.storage.database import Database
 from moderation.storage.events import By
+from moderation.storage.policies import Policies
 from moderation.storage.prompt_states import PromptStates
 from moderation.storage.prompts import Prompts
+from moderation.storage.submissions import Submissions
 from moderation.storage.training_runs import TrainingRuns
+from moderation.storage.verdicts import Verdicts
+from tests.moderated import desk
+from tests.store import Store
 
 BY = By("eve", "a new camera")
 _SIDES = (Side.TRAIN, Side.VAL, Side.HOLDOUT, Side.HOLDOUT)
@@ -90,3 +103,29 @@ def samples(replayed: str = "china") -> list[Lesson]:
 def pictures() -> Path:
     """Where the reviewed images lie: what MODERATION_IMAGES names."""
     return SAMPLES_DIR
+
+
+def label(database: Database, parent: PromptId) -> int:
+    """All samples are submitted, scored as unsure, and looked at by two people who are right; returns how many."""
+    policies = Policies(database)
+    policy = policies.current()[ANY_SOURCE]
+    store = Store(
+        database, Submissions(database), Claims(database), Verdicts(database), policies, Prompts(database),
+        ScoredBy(parent, "miniature", {}), policy.policy_id,
+    )  # fmt: skip
+    known = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(SAMPLES_DIR.glob("*.jpg"))}
+    store.add(*known, source="uploads")
+    claim = store.take(*known, limit=len(known))
+    outcomes = []
+    for image in claim.images:
+        facts = ImageFacts(known[image.image_id], 128, 128, "JPEG", 9)
+        drawn = Drawn(Reason.UNSURE, 1.0, 0.0)
+        outcomes.append(Scored(image, facts, 0.0, 0.6, Decision.REVIEW, policy.policy_id, 5.0, drawn))
+    assert store.claims.settle(claim, outcomes, store.by) == []
+    for reviewer, rate in (("ann", 1.0), ("bob", 0.0)):
+        at = replace(desk(store, reviewer), second_look_rate=rate)
+        for name in known:
+            task = at.take(ImageId(name))
+            assert task is not None, name
+            at.answer(task, Said(Answer.FAKE if "-fake" in name else Answer.REAL))
+    return len(known)
