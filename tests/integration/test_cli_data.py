@@ -68,9 +68,9 @@ def test_tables_come_and_go(empty_database: str) -> None:
     assert refused.err.endswith("create them: modctl db upgrade\n")
 
     made = ok("db", "upgrade").out
-    assert "is now on revision 0002 (before: no tables)" in made
+    assert "is now on revision 0003 (before: no tables)" in made
     assert "is active for the miniature backbone" in made
-    assert "was up to date already (revision 0002)" in ok("db", "upgrade").out
+    assert "was up to date already (revision 0003)" in ok("db", "upgrade").out
     assert ok("db", "upgrade", "--json").json() == {"before": "0003", "after": "0003", "activated": None}
     assert ok("db", "current", "--json").json()["found"] == "0003"
     assert "the tables are what this code needs" in ok("db", "check").out
@@ -79,7 +79,7 @@ def test_tables_come_and_go(empty_database: str) -> None:
     assert "no terminal to ask on; add --yes" in usage(modctl("db", "downgrade", "base"))
     wrong = modctl("db", "downgrade", "nonsense", "--yes")
     assert wrong.code == 2
-    assert wrong.err == "Error: revision: Can't locate revision identified by 'nonsense'\n  'base', or one up to 0002\n"
+    assert wrong.err == "Error: revision: Can't locate revision identified by 'nonsense'\n  'base', or one up to 0003\n"
     ok("db", "check")
     assert ok("db", "downgrade", "base", "--yes", "--json").json() == {"before": "0003", "after": None}
     assert modctl("status").code == 2
@@ -203,7 +203,7 @@ def test_without_its_broker_submit_keeps_the_images_and_the_rest_is_exit_3(
 
 def test_queue_says_what_waits_and_sweeps_what_was_left_behind(filled: Store) -> None:
     assert ok("queue", "status", "--json").json() == {
-        "bells": {"scan.urgent": 0, "scan": 0},
+        "bells": {"scan.urgent": 0, "scan": 0, "backfill": 0, "training": 0},
         "images": {"waiting": 1, "claimed": 0, "retrying": 0},
         "workers": [],
     }
