@@ -25,7 +25,7 @@ COMMANDS = {
     "db": "The database: create or upgrade its tables, check them.",
     "demo": "Show the whole main job on the sample pictures.",
     "doctor": "Check settings, services, backbone and prompt; say what to do.",
-    "drift": "Whether what comes in differs from before, and alarms.",
+    "drift": "Whether what comes in, or what people say of it, differs from before.",
     "estimate": "How good the current thresholds are, from what people said.",
     "eval": "How good prompts are on labelled pictures: figures, robustness, report.",
     "gold": "Images whose truth is known, mixed in unseen to measure reviewers.",

@@ -11,10 +11,11 @@ from moderation import embedded
 from moderation.domain.canary import Known
 from moderation.embedded import Server
 from moderation.errors import CanaryFailed
+from moderation.flows.drift_turn import CHORE
 from moderation.images.canary import NAMES
 from moderation.storage.canaries import Canaries
 from moderation.storage.events import Events
-from moderation.storage.loop_tables import CanaryRow
+from moderation.storage.loop_tables import CanaryRow, ChoreRow
 from moderation.storage.tables import SubmissionRow
 from tests.e2e.conftest import Stack, open_stack
 from tests.e2e.process import Worker, wait_until
@@ -67,6 +68,18 @@ def test_other_preprocessing_than_the_others_have_is_caught(healthy: tuple[Stack
     assert "picture 'turned' was" in said
     assert "MODERATION_EXIF_ORIENTATION" in said
     assert [event["worker"] for event in failures(stack)] == ["unturned@test"]
+    assert worker.runs()
+
+
+def test_a_worker_looks_for_drift(healthy: tuple[Stack, Worker]) -> None:
+    stack, worker = healthy
+
+    def taken() -> list[ChoreRow]:
+        with stack.database.read() as session:
+            return list(session.scalars(select(ChoreRow)))
+
+    wait_until(taken, "the worker took it on")
+    assert [chore.name for chore in taken()] == [CHORE]
     assert worker.runs()
 
 

@@ -43,7 +43,7 @@ WRONG = {
     "drift_max_flagged": ("0", "greater than 0"),
     "drift_max_overturned": ("1.1", "less than or equal to 1"),
     "drift_max_error": ("-1", "greater than 0"),
-    "canary_interval_s": ("9", "greater than or equal to 10"),
+    "canary_interval_s": ("0.5", "greater than or equal to 1"),
     "canary_tolerance": ("0", "greater than 0"),
     "log_level": ("LOUD", "use DEBUG, INFO, WARNING, ERROR"),
     "log_format": ("xml", "use text, json"),
