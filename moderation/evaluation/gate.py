@@ -22,6 +22,7 @@ from moderation.evaluation.gate_result import (
     GATE_FOLD,
     GATE_RIGHT,
     GATE_SPARE,
+    GENERATOR,
     WHOLE,
     GateLine,
     GateResult,
@@ -140,6 +141,9 @@ def _line(rows: Judged, part: str, name: str, resamples: int, seed: int) -> Gate
     n_real, n_fake = independent(rows.is_fake, rows.group)
     alone = judged_class(name, n_real, n_fake) if name != WHOLE else None
     figures = _figures(rows if alone is None else rows.select(rows.is_fake == alone), resamples, seed)
+    if alone is None and name.startswith(f"{GENERATOR}="):  # real pictures are not its own: the part judges them, once
+        of_fakes = _figures(rows.select(rows.is_fake), resamples, seed)
+        figures |= {key: value for key, value in of_fakes.items() if not key.startswith("auc")}
     return GateLine(
         part=part,
         slice=name,

@@ -35,7 +35,8 @@ class GateLine:
     groups_real, groups_fake: near-duplicate groups of each class; only these count as independent. failed: pictures
     that the candidate alone could not score, which count as wrong; left_out: those of a whole part that the active
     could not score, which count nowhere.
-    accuracy: at today's thresholds, balanced, or of the one class of a slice that has no other. Differences are
+    accuracy: at today's thresholds, balanced; of the one class of a slice that has no other, and of a generator's own
+    fakes. Differences are
     candidate minus active with paired 95 % intervals. only_before, only_after: groups that this one alone got right (or
     more of); p_value: exact McNemar over them, two-sided. A figure that can't be had is None.
     """
