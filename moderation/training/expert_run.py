@@ -18,7 +18,7 @@ from moderation.training.reading import Decode
 
 _CROPS = 4  # native crops that the expert reads where --crops says nothing
 _RATE, _EPOCHS = 4e-3, 6
-_GOING_ON_RATE, _GOING_ON_EPOCHS = 1e-3, 8  # from an expert that knows something already
+_GOING_ON_RATE, _GOING_ON_EPOCHS = 2e-3, 16  # from an expert that knows something already
 
 
 def with_expert(
