@@ -51,12 +51,17 @@ class Installation:
         for worker in workers:
             stack.enter_context(worker).wait_ready()
 
-    def modctl(self, *arguments: str, expected: int = 0) -> Any:
-        """What a command printed as JSON. Raises SystemExit where it ended otherwise than expected."""
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`modctl` with these arguments, as an operator types it."""
         command = [sys.executable, "-m", "moderation", *arguments]
-        done = subprocess.run(command, env={**os.environ, **self.settings}, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env={**os.environ, **self.settings}, capture_output=True, text=True, check=False)
+
+    def modctl(self, *arguments: str, expected: int = 0) -> Any:
+        """What a command printed as JSON. Raises RuntimeError where it ended otherwise than expected."""
+        done = self.run(*arguments)
         if done.returncode != expected:
-            raise SystemExit(f"modctl {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}{done.stdout}")
+            called = " ".join(arguments)
+            raise RuntimeError(f"modctl {called} ended with {done.returncode}:\n{done.stderr}{done.stdout[:2000]}")
         return json.loads(done.stdout)
 
     def retrain(self, reason: str, *, expected: int = 0) -> tuple[dict[str, Any], float]:
