@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from moderation.domain.evidence import Group, Rule, Scope, kind_of
@@ -25,7 +25,10 @@ _WORK_MEM = "256MB"
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The images of a scope in groups, and when the first and the last of them were scored (None: there are none)."""
+    """The images of a scope in groups, and when the first and the last of them came (None: there are none).
+
+    An image came when it was scored first: verdicts that a rescoring made at once were not a day's work.
+    """
 
     groups: tuple[Group, ...]
     first: datetime | None
@@ -52,20 +55,24 @@ class Replay:
         # A sum for each pair, not a group: PostgreSQL expects hundreds of thousands of groups of a CASE, and then
         # neither joins nor adds up in parallel.
         sums = [func.count().filter(_is(before, old), _is(after, new)) for old, new in pairs]
-        query = select(Row.policy_id, Row.decision, func.min(Row.created_at), func.max(Row.created_at), *sums)
+        times = [ends(Row.created_at).filter(Row.round == 1) for ends in (func.min, func.max)]
+        query = select(Row.policy_id, Row.decision, func.count().filter(Row.round > 1), *times, *sums)
         query = query.where(*within(scope), is_newest(scope)).group_by(Row.policy_id, Row.decision)
         with self._database.read() as session:
             self._make_room(session)
             rows = session.execute(query).all()
+            came: list[datetime | None] = [moment for row in rows for moment in row[3:5]]
+            if any(row[2] for row in rows):
+                came += session.execute(_first_times(scope)).one()
             policies = all_thresholds(session)
         groups = [
             _group(policies[row[0]], row[1], old, new, images)
             for row in rows
-            for (old, new), images in zip(pairs, row[4:], strict=True)
+            for (old, new), images in zip(pairs, row[5:], strict=True)
             if images
         ]
-        times = [moment for row in rows for moment in row[2:4]]
-        return Counted(tuple(groups), min(times, default=None), max(times, default=None))
+        known = [moment for moment in came if moment is not None]
+        return Counted(tuple(groups), min(known, default=None), max(known, default=None))
 
     def moving(
         self, scope: Scope, before: Rule, after: Rule, *, old: Decision, new: Decision, limit: int
@@ -104,6 +111,17 @@ def is_newest(scope: Scope) -> ColumnElement[bool]:
         # a later round's or another prompt's. That says nothing new, but leaves few rows to compare with.
         later = and_(later, or_(newer.round > 1, newer.prompt_id != scope.prompt_id))
     return not_(exists().where(later))
+
+
+def _first_times(scope: Scope) -> Select[datetime | None, datetime | None]:
+    """When the first and the last of the images in later rounds were scored first.
+
+    Of all that the scope's prompt scored, also what another one scores by now: near enough, and cheaper.
+    """
+    first = aliased(Row)
+    query = select(func.min(first.created_at), func.max(first.created_at))
+    query = query.where(first.image_id == Row.image_id, first.shadow.is_(False), first.round == 1)
+    return query.where(Row.round > 1, *within(scope))
 
 
 def _is(rule: Rule, decision: Decision) -> ColumnElement[bool]:

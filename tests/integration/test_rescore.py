@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from moderation.domain.claim import ScoredBy
+from moderation.domain.evidence import Rule, Scope
 from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.prompt import PromptId
 from moderation.domain.rescore import RescoreBatch, RescoreRun, RescoreScope, RescoreState
@@ -27,6 +29,7 @@ from moderation.flows.rescore import Comparer, apply, find_run
 from moderation.flows.see import Looker, Picture, Scores
 from moderation.images import Views
 from moderation.storage.events import SYSTEM, By, Events
+from moderation.storage.replay import Replay
 from moderation.storage.rescore_apply import Applying
 from moderation.storage.rescore_batches import RescoreBatches
 from moderation.storage.rescored import Rescoring
@@ -379,6 +382,21 @@ def test_applying_gives_each_image_one_new_verdict_once(lab: Lab) -> None:
     assert sum(int(str(event["images"])) for event in told) == 40
     assert told[0]["moves"] == {"ALLOW -> BLOCK": 2, "ALLOW -> REVIEW": 3, "ALLOW -> ALLOW": 2}
     assert lab.begin().images == 0
+
+
+def test_the_load_of_a_day_is_not_that_of_the_hour_of_applying(lab: Lab) -> None:
+    run = lab.finish(lab.begin())
+    month = timedelta(days=30)
+    with lab.store.database.write() as session:
+        old = update(VerdictRow).where(VerdictRow.image_id < numbered(1, start=20)[0], VerdictRow.shadow.is_(False))
+        session.execute(old.values(created_at=datetime.now(UTC) - month))
+    apply(Applying(lab.store.database), lab.comparer().diff(run, limit=0), by=ANN)
+    rule = Rule(AT)
+    counted = Replay(lab.store.database).count(Scope(prompt_id=lab.by.prompt_id), rule, rule)
+    assert sum(group.images for group in counted.groups) == 40
+    assert counted.first is not None
+    assert counted.last is not None
+    assert abs(counted.last - counted.first - month) < timedelta(hours=1)
 
 
 def test_people_are_asked_by_the_usual_draw_but_not_twice(lab: Lab) -> None:
