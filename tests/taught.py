@@ -90,7 +90,7 @@ def samples(replayed: str = "china") -> list[Lesson]:
                 name=f"miniature:samples/{path.name}" if is_file else path.name,
                 is_fake=kind == "fake",
                 side=_SIDES[int(number) % len(_SIDES)],
-                generator="decoder" if kind == "fake" else "",
+                generator="decoder" if is_file and kind == "fake" else "",
                 source="replay" if is_file else "uploads",
                 group=f"{photograph}-{number}",
                 sha256=hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -37,10 +37,13 @@ def name_for(curriculum: Curriculum) -> str:
 def begin(runs: TrainingRuns, parent: PromptRecord, curriculum: Curriculum, config: RunConfig, by: By) -> TrainingRun:
     """A queued run on these lessons, and the sides that were drawn for it, in one transaction.
 
-    Raises NotEnoughLabels where something is missing, ConfigurationError where another run of the backbone is open.
+    Raises NotEnoughLabels where something is missing, ConfigurationError for a name that is none and where another run
+    of the backbone is open.
     """
     if curriculum.missing:
         raise NotEnoughLabels(curriculum.missing)
+    if not config.name or config.name != config.name.strip() or set(config.name) & set("/\\\0\n"):
+        raise ConfigurationError("--name", f"{config.name!r} can't be a candidate's: it becomes a folder's, too")
     return runs.begin(
         backbone=parent.backbone,
         parent=parent.prompt_id,

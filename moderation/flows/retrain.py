@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, TypeVar
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from moderation.domain.lesson import unpack
-from moderation.domain.prompt import PromptId
+from moderation.domain.prompt import PromptId, prompt_id_of
 from moderation.domain.training_run import RunId, TrainingRun
 from moderation.errors import ModerationError, PromptChanged, PromptRefused, ServiceDown
+from moderation.flows.lease import keeping
 from moderation.flows.pace import Pace, Stopped, Why
 from moderation.storage.events import By
 from moderation.storage.prompt_states import PromptStates, Shown
@@ -34,7 +35,6 @@ T = TypeVar("T")
 
 # SQL may be restarted under a run of hours; its end is worth waiting for.
 PATIENCE_S = 90.0
-_RENEWALS_PER_LEASE = 4
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Teacher:
         self._under_way.append(pace)
         if self._stopping.is_set():
             pace.ask(Why.GIVEN_BACK)
-        place = self.folder / f"retrain-{run_id}" / held.token[:8]
+        place = self._folder_of(held.run) / held.token[:8]
         try:
-            with self._keeping(held, pace):
+            with keeping(self.claims, held, self.lease_s, pace):
                 self._work_guarded(held, place, pace)
         finally:
             self._under_way.remove(pace)
@@ -103,11 +103,11 @@ class Teacher:
             problem = str(error)
             log.error("training run %d failed: %s", run_id, problem)
             self._patiently(lambda: self.claims.fail(held, problem))
-            self._clear(run_id)
+            self._clear(held.run)
         except Exception as error:
             with suppress(ServiceDown):
                 self.claims.fail(held, f"{type(error).__name__}: {error}")
-            self._clear(run_id)
+            self._clear(held.run)
             raise
         except BaseException:  # this process is told to end at once
             with suppress(ServiceDown):
@@ -139,12 +139,13 @@ class Teacher:
                 reasons=gate.reasons,
             )
         )
-        if record is None:
+        prompt_id = prompt_id_of(taught.prompt.sha256)
+        if record is None and self.runs.get(run.run_id).prompt_id != prompt_id:  # else the answer alone was lost
             raise Stopped(Why.LOST)
-        log.info("training run %d %s: prompt %s", run.run_id, gate.word, record.prompt_id)
-        self._clear(run.run_id)
+        log.info("training run %d %s: prompt %s", run.run_id, gate.word, prompt_id)
+        self._clear(run)
         if run.config.activate and gate.passed:
-            self._activate(run, record.prompt_id)
+            self._activate(run, prompt_id)
 
     def _activate(self, run: TrainingRun, prompt_id: PromptId) -> None:
         """As was asked for; not where another prompt was activated meanwhile: with that the gate did not compare."""
@@ -159,7 +160,7 @@ class Teacher:
         log.info("training run %d stops: %s", run_id, why)
         if why is Why.CANCELLED:
             self._patiently(lambda: self.claims.cancelled(held))
-            self._clear(run_id)
+            self._clear(held.run)
         elif why is Why.GIVEN_BACK:
             self._patiently(lambda: self.claims.release(held))
 
@@ -175,34 +176,13 @@ class Teacher:
 
         return keep
 
-    @contextmanager
-    def _keeping(self, held: Held, pace: Pace) -> Iterator[None]:
-        """Renews the lease beside the work, and stops the work where somebody asked for that or the lease is lost."""
-        done = threading.Event()
+    def _folder_of(self, run: TrainingRun) -> Path:
+        """The run's own, also where several databases number their runs from 1."""
+        return self.folder / f"retrain-{run.run_id}-{run.manifest_sha256[:8]}"
 
-        def keep() -> None:
-            while not done.wait(self.lease_s / _RENEWALS_PER_LEASE):
-                try:
-                    standing = self.claims.renew(held, lease_s=self.lease_s)
-                except Exception:
-                    log.exception("training run %d: the lease is not renewed", held.run.run_id)
-                    continue
-                if not standing.is_held:
-                    pace.ask(Why.LOST)
-                elif standing.is_cancelled:
-                    pace.ask(Why.CANCELLED)
-
-        thread = threading.Thread(target=keep, name=f"lease-{held.run.run_id}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join(timeout=5)
-
-    def _clear(self, run_id: RunId) -> None:
+    def _clear(self, run: TrainingRun) -> None:
         """Removes the pictures of a run that has ended, also those that a killed worker left."""
-        for pictures in (self.folder / f"retrain-{run_id}").glob("*/pictures"):
+        for pictures in self._folder_of(run).glob("*/pictures"):
             shutil.rmtree(pictures, ignore_errors=True)
 
     def _patiently(self, call: Callable[[], T]) -> T:

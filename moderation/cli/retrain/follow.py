@@ -94,25 +94,21 @@ def _until(wiring: Wiring, run: TrainingRun, is_over: Callable[[TrainingRun], bo
 @contextmanager
 def _bar() -> Iterator[Callable[[TrainingRun], None]]:
     """A bar on standard error; without a terminal a line for each stage and epoch."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield _lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(14), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(14), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task("", total=None, note="")
+        task = progress.add_task("", total=1, note="")
 
         def tell(run: TrainingRun) -> None:
             now = run.progress
-            progress.update(
-                task,
-                description=_stage(run),
-                total=now.get("total") or None,
-                completed=now.get("done", 0),
-                note=_figures(now),
-            )
+            done, total = now.get("done", 0), now.get("total", 0)
+            note = "  ".join(filter(None, [f"{done}/{total}" if total else "", _figures(now)]))
+            progress.update(task, description=_stage(run), total=total or 1, completed=done if total else 0, note=note)
 
         yield tell
 

@@ -98,5 +98,7 @@ def _print_gate(run: TrainingRun) -> None:
     gate = GateResult.from_json(run.metrics["gate"])
     print_table(GATE_COLUMNS, gate_rows_text(gate), right=GATE_RIGHT, fold=GATE_FOLD, spare=GATE_SPARE)
     click.echo(f"\n{gate.word}: {run.prompt_id} ({run.config.name}) against {run.parent}")
+    if lost := run.metrics.get("left_out"):
+        click.echo("  not to be had: " + ", ".join(f"{count:,} {why}" for why, count in lost.items()))
     for reason in gate.reasons:
-        click.echo(f"  {reason}")
+        click.echo(click.wrap_text(reason, 79, "  ", "    "))
