@@ -9,6 +9,7 @@ from moderation.cli.shared import counted, print_facts, print_table, say
 
 _SIDES = {"train": "train", "val": "validate", "holdout": "held out"}
 _CLASSES = ("real", "fake")
+_SHOWN = 8
 
 
 def say_manifest(counts: Mapping[str, Any]) -> None:
@@ -54,4 +55,9 @@ def _sums(sides: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+    """The most frequent ones by number, the rest as one."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    listed = [f"{count:,} {name}" for name, count in ordered[:_SHOWN]]
+    if rest := ordered[_SHOWN:]:
+        listed.append(f"{sum(count for _, count in rest):,} of {len(rest)} others")
+    return ", ".join(listed)
