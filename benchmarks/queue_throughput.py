@@ -56,7 +56,9 @@ class FreeScorer:
     def __init__(self, by: ScoredBy) -> None:
         self.by = by
 
-    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, Scores | None]:
+    def score_all(
+        self, views: Sequence[Views], sources: Sequence[str], *, beside: bool = True
+    ) -> tuple[Scores, Scores | None]:
         return Scores(self.by, [FreeScore()] * len(views)), None
 
 

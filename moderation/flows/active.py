@@ -54,14 +54,19 @@ class ActiveScorer:
         """The active prompt's results, one a picture, in order."""
         return self.detector.score(views, sources)
 
-    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, Scores | None]:
-        """The active prompt's results and the shadow's, from one vision pass; the shadow's are None where it fails."""
-        if self.shadow is None:
+    def score_all(
+        self, views: Sequence[Views], sources: Sequence[str], *, beside: bool = True
+    ) -> tuple[Scores, Scores | None]:
+        """The active prompt's results and the shadow's, from one vision pass; the shadow's are None where it fails.
+
+        beside: whether the shadow is wanted.
+        """
+        if self.shadow is None or not beside:
             return Scores(self.by, self.score(views, sources)), None
         try:
-            own, beside = score_together([self.detector, self.shadow.detector], views, sources)
+            own, other = score_together([self.detector, self.shadow.detector], views, sources)
             if not any(map(_is_too_large, own)):
-                return Scores(self.by, own), Scores(self.shadow.by, beside)
+                return Scores(self.by, own), Scores(self.shadow.by, other)
             problem: Exception = MemoryError("the device has no room for it beside the active prompt")
         except Exception as error:  # noqa: BLE001 - whatever it is, the active prompt is asked alone
             problem = error

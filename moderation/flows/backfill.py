@@ -76,7 +76,7 @@ class Rescorer:
 
     def _score(self, batch: RescoreBatch) -> float | None:
         began = time.monotonic()
-        unseen, looked = self.looker.look([_claimed(image) for image in batch.images])
+        unseen, looked = self.looker.look([_claimed(image) for image in batch.images], beside=False)
         if looked.by is not None and looked.by.prompt_id != batch.run.prompt_id:
             why = f"a worker still scores with {looked.by.prompt_id}, not with {batch.run.prompt_id}"
             log.warning("rescoring run %d waits: %s", batch.run.run_id, why)

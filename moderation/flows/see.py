@@ -60,8 +60,10 @@ class Scorer(Protocol):
         """How many native crops of each picture it looks at, its shadow too."""
         ...
 
-    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, Scores | None]:
-        """What the active prompt says, and its shadow if it has one."""
+    def score_all(
+        self, views: Sequence[Views], sources: Sequence[str], *, beside: bool = True
+    ) -> tuple[Scores, Scores | None]:
+        """What the active prompt says, and its shadow if it has one and `beside` asks for it."""
         ...
 
 
@@ -98,10 +100,11 @@ class Looker:
     device: threading.Lock = field(default_factory=threading.Lock)
     halt: Halt = field(default_factory=Halt)
 
-    def look(self, images: Sequence[ClaimedImage]) -> tuple[list[Outcome], Looked]:
+    def look(self, images: Sequence[ClaimedImage], *, beside: bool = True) -> tuple[list[Outcome], Looked]:
         """What could not be fetched, and the scores of the rest, by the prompt that is active when they are scored.
 
-        Raises CanaryFailed where this worker must not score, as soon as that is known.
+        beside: whether a shadow prompt is to look, too. Raises CanaryFailed where this worker must not score, as soon
+        as that is known.
         """
         outcomes: list[Outcome] = []
         crops = self.native_crops()
@@ -122,7 +125,8 @@ class Looker:
                 scorer = self.scorer()
                 if scorer.native_crops <= crops:
                     views = [picture.views for _, picture in pictures]
-                    scores, shadow = scorer.score_all(views, [image.source for image, _ in pictures])
+                    sources = [image.source for image, _ in pictures]
+                    scores, shadow = scorer.score_all(views, sources, beside=beside)
                     ended = time.monotonic()
                     self.halt.check()
                     return outcomes, Looked(pictures, scores.results, scores.by, ready, started, ended, shadow)

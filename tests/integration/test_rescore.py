@@ -81,7 +81,8 @@ class Lab:
         facts = replace(FACTS, sha256="cd" * 32) if value > 1 else FACTS
         return Picture(facts, Views(np.full((1, 1, 1), value, np.float64)))
 
-    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, None]:
+    def score_all(self, views: Sequence[Views], sources: Sequence[str], *, beside: bool = True) -> tuple[Scores, None]:
+        assert not beside  # a shadow has no part in it
         values = [float(view.whole[0, 0, 0]) for view in views]
         self.sizes.append(len(values))
         if -1.0 in values:

@@ -50,7 +50,9 @@ class FakeScorer:
     inside: int = 0
     most_inside: int = 0
 
-    def score_all(self, views: Sequence[Views], sources: Sequence[str]) -> tuple[Scores, Scores | None]:
+    def score_all(
+        self, views: Sequence[Views], sources: Sequence[str], *, beside: bool = True
+    ) -> tuple[Scores, Scores | None]:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
         assert len(sources) == len(views)
