@@ -30,9 +30,9 @@ class State(StrEnum):
 class Submission:
     """One image and its way through the queue. Times are aware, in UTC.
 
-    `round` counts the askings: 1 at first, one more with every forced re-submission. `attempts` counts claims in this
-    round, `crashes` those whose worker vanished. `not_before` holds a retry back. `claimed` says that a worker holds
-    a live lease. `uploader` is '' where the platform did not say.
+    `round` counts the askings: 1 at first, one more with every forced re-submission and applied rescoring. `attempts`
+    counts claims in this round, `crashes` those whose worker vanished. `not_before` holds a retry back. `claimed` says
+    that a worker holds a live lease. `uploader` is '' where the platform did not say.
     """
 
     image_id: ImageId
