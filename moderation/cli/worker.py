@@ -9,6 +9,7 @@ import sys
 import click
 
 from moderation.cli import no_scoring
+from moderation.cli.extras import check_training
 from moderation.queue.app import BACKFILL_QUEUE, QUEUES, SCAN_QUEUES, TRAINING_QUEUE
 from moderation.settings import load_settings
 
@@ -38,6 +39,8 @@ def command(queues: str, concurrency: int | None, batch_size: int | None, name: 
         )
     if importlib.util.find_spec("torch") is None:
         raise no_scoring("torch")
+    if TRAINING_QUEUE in wanted:
+        check_training()
     # Celery reads its settings from the environment, as it does when it is started without us.
     for variable, value in (("MODERATION_CONCURRENCY", concurrency), ("MODERATION_BATCH_SIZE", batch_size)):
         if value is not None:
