@@ -37,8 +37,9 @@ from moderation.storage.events import SYSTEM
 from moderation.storage.loop_tables import RescoreRunRow as Row
 from moderation.storage.outcomes import storable
 from moderation.storage.rescore_scope import OLD, in_scope, lacks_score
+from moderation.storage.rescore_scores import write_scores
 from moderation.storage.rescores import changed_prompt, domain, end
-from moderation.storage.tables import PromptRow, SubmissionRow, VerdictRow
+from moderation.storage.tables import PromptRow, SubmissionRow
 
 _CRASHED = f"{RejectReason.CRASHED}: {MAX_CRASHES} workers vanished with it, the last two with it alone"
 
@@ -99,7 +100,7 @@ class RescoreBatches:
                 return None
             now = self._database.now(session)
             if scores and by is not None:
-                _write(self._database, session, scores, by, now)
+                write_scores(self._database, session, scores, by, now)
             row.scored += len(scores)
             _count_failures(row, failures)
             row.after, row.tries, row.error = batch.images[-1].image_id, 0, ""
@@ -186,31 +187,3 @@ def _free(row: Row, due: datetime, now: datetime) -> float:
 def _count_failures(row: Row, failures: Sequence[str]) -> None:
     row.failed += len(failures)
     row.failures = [*row.failures, *map(storable, failures)][:MOST_FAILURES]
-
-
-def _write(database: Database, session: Session, scores: Sequence[NewScore], by: ScoredBy, now: datetime) -> None:
-    insert = database.insert(VerdictRow)
-    session.execute(
-        insert.on_conflict_do_nothing(index_elements=["image_id", "prompt_id", "shadow", "round"]),
-        [_verdict(score, by, now) for score in scores],
-    )
-
-
-def _verdict(score: NewScore, by: ScoredBy, now: datetime) -> dict[str, object]:
-    return {
-        "image_id": score.image.image_id,
-        "round": score.image.round,
-        "prompt_id": by.prompt_id,
-        "policy_id": score.policy_id,
-        "shadow": True,
-        "source": score.image.source,
-        "margin": score.margin,
-        "probability": score.probability,
-        "decision": score.decision,
-        "image_sha256": score.image.image_sha256,
-        "backbone": by.backbone,
-        "versions": by.versions,
-        "latency_ms": score.latency_ms,
-        "scored_at": by.scored_at,
-        "created_at": now,
-    }
