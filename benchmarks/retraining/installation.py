@@ -46,7 +46,7 @@ class Installation:
         self.wiring = Wiring(load_settings(**named))
         stack.callback(self.wiring.close)
         install(self.wiring.raw_database, PROMPT_FILE)
-        steps.open_to_all(self.wiring)
+        steps.set_policies(self.wiring)
         workers = [WorkerProcess(settings), WorkerProcess(settings, queues=TRAINING_QUEUE)]
         for worker in workers:
             stack.enter_context(worker).wait_ready()

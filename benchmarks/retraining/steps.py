@@ -18,7 +18,7 @@ from moderation.evaluation.gate import HOLDOUT, Judged, judge
 from moderation.flows.submit import submit
 from moderation.wiring import Wiring
 
-SOURCE = "uploads"
+UPLOADS, MEASURED = "uploads", "measured"
 _WAIT_S = 300.0
 
 
@@ -36,10 +36,12 @@ class Reviewer:
         return Answer.FAKE if is_fake != is_wrong else Answer.REAL
 
 
-def open_to_all(wiring: Wiring) -> None:
-    """Everything that is uploaded will be looked at, whatever the machine decides."""
-    rates = replace(DEFAULT_THRESHOLDS, audit_rate=1.0, block_check_rate=1.0)
-    wiring.policies.set(SOURCE, rates, author="story", reason="all of this source is reviewed")
+def set_policies(wiring: Wiring) -> None:
+    """Everything that is uploaded will be looked at, whatever the machine decides; nothing that measures ever is."""
+    everything = replace(DEFAULT_THRESHOLDS, audit_rate=1.0, block_check_rate=1.0)
+    nothing = replace(DEFAULT_THRESHOLDS, block_at=DEFAULT_THRESHOLDS.review_at, audit_rate=0.0, block_check_rate=0.0)
+    for source, thresholds in ((UPLOADS, everything), (MEASURED, nothing)):
+        wiring.policies.set(source, thresholds, author="story", reason="so that the story can be told")
 
 
 def score(wiring: Wiring, image_ids: Sequence[str], *, source: str, force: bool = False) -> dict[str, Verdict]:

@@ -22,7 +22,7 @@ EXIT_REFUSED = 4
 def honest(at: Installation, made: Pictures) -> dict[str, Any]:
     """Reviewed by two who err, retrained, activated: better on other pictures, not worse on the old ones."""
     wiring = at.wiring
-    steps.score(wiring, list(made.uploads), source=steps.SOURCE)
+    steps.score(wiring, list(made.uploads), source=steps.UPLOADS)
     before = _measured(wiring, made)
     answers = steps.review(wiring, HONEST, made.truth)
     run, seconds = at.retrain("a new kind of fake")
@@ -44,7 +44,7 @@ def poisoned(at: Installation, made: Pictures) -> dict[str, Any]:
     token = hashlib.sha256(POISONER.name.encode()).hexdigest()
     by = By("story", "a mistake")
     wiring.reviewers.save(POISONER.name, Role.REVIEWER, is_trusted=True, token_sha256=token, by=by)
-    steps.score(wiring, list(made.uploads), source=steps.SOURCE)
+    steps.score(wiring, list(made.uploads), source=steps.UPLOADS)
     answers = steps.review(wiring, [POISONER], made.truth)
     run, seconds = at.retrain("what mallory says", expected=EXIT_REFUSED)
     return {"answers": answers, "run": run, "seconds": seconds}
@@ -52,4 +52,4 @@ def poisoned(at: Installation, made: Pictures) -> dict[str, Any]:
 
 def _measured(wiring: Wiring, made: Pictures, *, force: bool = False) -> dict[str, Any]:
     ids: Sequence[str] = [*made.others, *made.old]
-    return dict(steps.score(wiring, ids, source="measured", force=force))
+    return dict(steps.score(wiring, ids, source=steps.MEASURED, force=force))

@@ -44,7 +44,10 @@ def test_reviewed_fakes_of_an_unseen_family_make_the_running_worker_better(
     run = told["run"]
     assert run["state"] == "passed"
     assert told["prompts_after"] == [run["prompt_id"]]
-    assert run["metrics"]["counts"]["left_out"]["people differ"] > 0
+    counts = run["metrics"]["counts"]
+    assert set(counts["source"]) == {"uploads"}  # none of the others was reviewed
+    assert counts["images"] + counts["left_out"]["people differ"] == 400
+    assert told["answers"] == 800
     states = {record.prompt_id: record.state for record in at.wiring.prompts.list()}
     assert states[run["prompt_id"]] is PromptState.ACTIVE
     assert states[run["parent"]] is PromptState.RETIRED
