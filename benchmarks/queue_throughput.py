@@ -28,10 +28,10 @@ from moderation import embedded
 from moderation.domain.claim import ScoredBy
 from moderation.domain.image import ImageFacts
 from moderation.domain.submission import ImageId
-from moderation.flows.install import install
-from moderation.flows.scan import Scanner
-from moderation.flows.see import Looker, Picture, Scores
-from moderation.flows.submit import submit
+from moderation.flows.registry.install import install
+from moderation.flows.scanning.looker import Looker, Picture, Scores
+from moderation.flows.scanning.scan import Scanner
+from moderation.flows.scanning.submit import submit
 from moderation.images import Views
 from moderation.miniature import PROMPT_FILE
 from moderation.settings import load_settings

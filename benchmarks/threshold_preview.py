@@ -25,8 +25,8 @@ from sqlalchemy import text
 from moderation import embedded
 from moderation.domain.evidence import Scope
 from moderation.domain.policy import DEFAULT_THRESHOLDS, Thresholds
-from moderation.flows.install import install
-from moderation.flows.threshold import Preview, preview
+from moderation.flows.registry.install import install
+from moderation.flows.reviewing.threshold import Preview, preview
 from moderation.miniature import PROMPT_FILE
 from moderation.settings import load_settings
 from moderation.storage.database import Database

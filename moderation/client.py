@@ -11,8 +11,8 @@ from typing import Any, Self
 from moderation.domain.submission import Receipt, State, check_image_id
 from moderation.domain.verdict import Decision, Verdict
 from moderation.errors import ImageFailed, NotYetScored, UnknownImage
-from moderation.flows.appeal import appeal
-from moderation.flows.submit import submit
+from moderation.flows.reviewing.appeal import appeal
+from moderation.flows.scanning.submit import submit
 from moderation.settings import load_settings
 from moderation.storage.events import By
 from moderation.wiring import Wiring

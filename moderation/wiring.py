@@ -17,29 +17,29 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from moderation.settings import Settings
 from moderation.storage import schema
-from moderation.storage.canaries import Canaries
 from moderation.storage.chores import Chores
 from moderation.storage.claims import Claims
 from moderation.storage.database import Database
 from moderation.storage.drawn import Drawn
 from moderation.storage.events import Events
-from moderation.storage.gold import Gold
-from moderation.storage.holdout import Holdout
-from moderation.storage.labels import Labels
 from moderation.storage.policies import Policies
-from moderation.storage.prompt_states import PromptStates
-from moderation.storage.prompts import Prompts
+from moderation.storage.registry.canaries import Canaries
+from moderation.storage.registry.prompts import Prompts
+from moderation.storage.registry.states import PromptStates
 from moderation.storage.replay import Replay
-from moderation.storage.rescore_apply import Applying
-from moderation.storage.rescore_batches import RescoreBatches
-from moderation.storage.rescored import Rescoring
-from moderation.storage.rescores import Rescores
-from moderation.storage.review_tasks import ReviewTasks
-from moderation.storage.reviewers import Reviewers
-from moderation.storage.reviews import Reviews
+from moderation.storage.rescoring.apply import Applying
+from moderation.storage.rescoring.batches import RescoreBatches
+from moderation.storage.rescoring.difference import Rescoring
+from moderation.storage.rescoring.runs import Rescores
+from moderation.storage.reviewing.gold import Gold
+from moderation.storage.reviewing.reviewers import Reviewers
+from moderation.storage.reviewing.reviews import Reviews
+from moderation.storage.reviewing.tasks import ReviewTasks
 from moderation.storage.submissions import Submissions
-from moderation.storage.training_claims import TrainingClaims
-from moderation.storage.training_runs import TrainingRuns
+from moderation.storage.training.claims import TrainingClaims
+from moderation.storage.training.holdout import Holdout
+from moderation.storage.training.labels import Labels
+from moderation.storage.training.runs import TrainingRuns
 from moderation.storage.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -48,17 +48,17 @@ if TYPE_CHECKING:
     from moderation.detector import Backbone
     from moderation.detector.measures import Measures
     from moderation.domain.submission import ImageId
-    from moderation.flows.active import ActivePrompt
-    from moderation.flows.backfill import Rescorer
-    from moderation.flows.canary import Canary
-    from moderation.flows.drift import DriftWatch
-    from moderation.flows.evidence import Archive
-    from moderation.flows.rescore import Comparer
-    from moderation.flows.retrain import Teacher
-    from moderation.flows.review import Desk
-    from moderation.flows.scan import Scanner
-    from moderation.flows.see import Looker, Picture
-    from moderation.flows.teach import Classroom
+    from moderation.flows.rescoring.backfill import Rescorer
+    from moderation.flows.rescoring.rescore import Comparer
+    from moderation.flows.retraining.retrain import Teacher
+    from moderation.flows.retraining.teach import Classroom
+    from moderation.flows.reviewing.evidence import Archive
+    from moderation.flows.reviewing.review import Desk
+    from moderation.flows.scanning.active import ActivePrompt
+    from moderation.flows.scanning.canary import Canary
+    from moderation.flows.scanning.looker import Looker, Picture
+    from moderation.flows.scanning.scan import Scanner
+    from moderation.flows.watching.drift import DriftWatch
     from moderation.images import ImageSource
     from moderation.queue.bell import Bell
 
@@ -144,7 +144,7 @@ class Wiring:
     @part
     def archive(self) -> Archive:
         """What the labels say about all images."""
-        from moderation.flows.evidence import Archive
+        from moderation.flows.reviewing.evidence import Archive
 
         return Archive(Replay(self.database), Drawn(self.database), self.reviewers)
 
@@ -172,7 +172,7 @@ class Wiring:
     def drift_watch(self) -> DriftWatch:
         """What looks for drift, under the limits that the settings name."""
         from moderation.domain.drift_limits import Measure
-        from moderation.flows.drift import DriftWatch
+        from moderation.flows.watching.drift import DriftWatch
         from moderation.storage.drift import Drift
 
         return DriftWatch(
@@ -199,13 +199,13 @@ class Wiring:
     @part
     def comparer(self) -> Comparer:
         """What new scores of stored images would change."""
-        from moderation.flows.rescore import Comparer
+        from moderation.flows.rescoring.rescore import Comparer
 
         return Comparer(Rescoring(self.database), self.policies, self.reviews, self.reviewers)
 
     def desk(self, reviewer: str, *, is_senior: bool) -> Desk:
         """Where this reviewer works."""
-        from moderation.flows.review import Desk
+        from moderation.flows.reviewing.review import Desk
 
         return Desk(
             reviewer=reviewer,
@@ -275,13 +275,13 @@ class Wiring:
     @part
     def active_prompt(self) -> ActivePrompt:
         prompts = self.prompts  # first: a wrong schema is told before torch and a backbone are loaded in vain
-        from moderation.flows.active import ActivePrompt
+        from moderation.flows.scanning.active import ActivePrompt
 
         return ActivePrompt(self.backbone, prompts, self._versions())
 
     def prepare(self, data: bytes, native_crops: int = 0) -> Picture:
         """A picture file's bytes, made ready for a detector that looks at so many crops. Raises ImageRejected."""
-        from moderation.flows.see import Picture
+        from moderation.flows.scanning.looker import Picture
         from moderation.images import decode, pdq, views_of
 
         image, facts = decode(
@@ -291,8 +291,8 @@ class Wiring:
 
     def scanner(self) -> Scanner:
         """All that a worker process needs to scan, the backbone loaded and its prompt checked."""
-        from moderation.flows.scan import Scanner
-        from moderation.flows.see import Looker
+        from moderation.flows.scanning.looker import Looker
+        from moderation.flows.scanning.scan import Scanner
 
         self.active_prompt.scorer()
         looker = Looker(
@@ -319,7 +319,7 @@ class Wiring:
         """This process's check of itself, on the device of `looker`. worker: its name, for the record."""
         from moderation.detector import kind_of
         from moderation.domain.canary import Machine
-        from moderation.flows.canary import Canary
+        from moderation.flows.scanning.canary import Canary
         from moderation.miniature.canary import shipped_answers
 
         return Canary(
@@ -335,7 +335,7 @@ class Wiring:
 
     def teacher(self, device: threading.Lock | None = None) -> Teacher:
         """What works on training runs in this process. device: the scanner's lock, where it shares the backbone."""
-        from moderation.flows.retrain import Teacher
+        from moderation.flows.retraining.retrain import Teacher
 
         return Teacher(
             runs=self.training_runs,
@@ -351,7 +351,7 @@ class Wiring:
 
     def rescorer(self, scanner: Scanner, *, lease_s: float | None = None) -> Rescorer:
         """What scores stored images again, on the device of `scanner` and beside it. lease_s: else the setting."""
-        from moderation.flows.backfill import Rescorer
+        from moderation.flows.rescoring.backfill import Rescorer
 
         return Rescorer(
             batches=self.rescore_batches,
@@ -372,7 +372,7 @@ class Wiring:
 
     @part
     def _classroom(self) -> Classroom:
-        from moderation.flows.teach import Classroom
+        from moderation.flows.retraining.teach import Classroom
         from moderation.images import decode
 
         settings = self.settings

@@ -9,12 +9,12 @@ from moderation.domain.policy import decide
 from moderation.domain.review import Answer, Said
 from moderation.domain.sampling import draw
 from moderation.domain.submission import ImageId
-from moderation.flows.review import Desk
-from moderation.storage.gold import Gold
+from moderation.flows.reviewing.review import Desk
 from moderation.storage.policies import for_sources
-from moderation.storage.review_tasks import ReviewTasks
-from moderation.storage.reviewers import Reviewers
-from moderation.storage.reviews import Reviews
+from moderation.storage.reviewing.gold import Gold
+from moderation.storage.reviewing.reviewers import Reviewers
+from moderation.storage.reviewing.reviews import Reviews
+from moderation.storage.reviewing.tasks import ReviewTasks
 from tests.store import FACTS, LONG_S, Store
 
 

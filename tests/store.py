@@ -16,7 +16,7 @@ from moderation.storage import schema
 from moderation.storage.claims import Claims
 from moderation.storage.database import Database
 from moderation.storage.policies import Policies
-from moderation.storage.prompts import Prompts
+from moderation.storage.registry.prompts import Prompts
 from moderation.storage.submissions import Submissions
 from moderation.storage.tables import Base
 from moderation.storage.verdicts import Verdicts

@@ -17,17 +17,17 @@ from moderation.domain.sampling import Drawn
 from moderation.domain.submission import ImageId
 from moderation.domain.training_run import RunConfig, TrainingRun
 from moderation.domain.verdict import Decision
-from moderation.flows.install import install
-from moderation.flows.prompt import register
+from moderation.flows.registry.install import install
+from moderation.flows.registry.prompt import register
 from moderation.miniature import PROMPT_FILE, SAMPLES_DIR
 from moderation.storage.claims import Claims
 from moderation.storage.database import Database
 from moderation.storage.events import By
 from moderation.storage.policies import Policies
-from moderation.storage.prompt_states import PromptStates
-from moderation.storage.prompts import Prompts
+from moderation.storage.registry.prompts import Prompts
+from moderation.storage.registry.states import PromptStates
 from moderation.storage.submissions import Submissions
-from moderation.storage.training_runs import TrainingRuns
+from moderation.storage.training.runs import TrainingRuns
 from moderation.storage.verdicts import Verdicts
 from tests.moderated import desk
 from tests.store import Store

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from moderation.errors import CanaryFailed, ConfigurationError
-from moderation.flows.canary import Canary, Checked
+from moderation.flows.scanning.canary import Canary, Checked
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from datetime import timedelta
 
-from moderation.flows.backfill import ring_for_quiet_runs
-from moderation.flows.drift_turn import look_in_turn
-from moderation.flows.enrol import ring_for_waiting_runs
-from moderation.flows.gate import UnderWay
+from moderation.flows.rescoring.backfill import ring_for_quiet_runs
+from moderation.flows.retraining.enrol import ring_for_waiting_runs
+from moderation.flows.scanning.turns import UnderWay
+from moderation.flows.watching.turn import look_in_turn
 from moderation.wiring import Wiring
 from workers.housekeeper import RENEWALS_PER_LEASE, Chore
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from moderation.flows.backfill import Rescorer
-from moderation.flows.retrain import Teacher
-from moderation.flows.scan import Scanner
+from moderation.flows.rescoring.backfill import Rescorer
+from moderation.flows.retraining.retrain import Teacher
+from moderation.flows.scanning.scan import Scanner
 from moderation.settings import load_settings
 from moderation.wiring import Wiring
 from workers.canary import CanaryWatch

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from moderation.errors import ServiceDown
-from moderation.flows.gate import UnderWay
-from moderation.flows.sweep import sweep
+from moderation.flows.scanning.sweep import sweep
+from moderation.flows.scanning.turns import UnderWay
 from moderation.queue.bell import Bell
 from moderation.settings import Settings
 from moderation.storage.claims import Claims

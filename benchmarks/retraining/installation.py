@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.retraining import steps
 from benchmarks.retraining.pictures import Pictures
 from moderation.embedded.worker import WorkerProcess
-from moderation.flows.install import install
+from moderation.flows.registry.install import install
 from moderation.miniature import PROMPT_FILE
 from moderation.queue.app import TRAINING_QUEUE
 from moderation.settings import load_settings

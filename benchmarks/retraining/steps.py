@@ -15,7 +15,7 @@ from moderation.domain.review import Answer, Said
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Verdict
 from moderation.evaluation.gate import HOLDOUT, Judged, judge
-from moderation.flows.submit import submit
+from moderation.flows.scanning.submit import submit
 from moderation.wiring import Wiring
 
 UPLOADS, MEASURED = "uploads", "measured"

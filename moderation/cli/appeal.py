@@ -16,7 +16,7 @@ from moderation.errors import ModerationError, NotYetScored
 @json_option
 def command(image: str, reason: str, actor: str, as_json: bool) -> None:
     """Put an image before a reviewer who has not judged it, with its history."""
-    from moderation.flows.appeal import appeal
+    from moderation.flows.reviewing.appeal import appeal
 
     known = image_id(image)
     with parts() as wiring:

@@ -16,7 +16,7 @@ from moderation.errors import ConfigurationError, PromptMismatch, SchemaMismatch
 
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
-    from moderation.flows.score import Candidate
+    from moderation.flows.measuring.score import Candidate
     from moderation.wiring import Wiring
 
 ZERO_SHOT = "zero-shot"
@@ -81,7 +81,7 @@ def _name(file: Path, prompt: SoftPrompt) -> str:
 
 
 def _default(wiring: Wiring, threshold: float) -> Candidate:
-    from moderation.flows.active import no_active_prompt
+    from moderation.flows.scanning.active import no_active_prompt
     from moderation.miniature import PROMPT_FILE
 
     record = _active(wiring)
@@ -134,7 +134,7 @@ def _original(wiring: Wiring, file: Path) -> SoftPrompt:
 def _of_prompt(wiring: Wiring, name: str, prompt: SoftPrompt, threshold: float, setting: str = "") -> Candidate:
     from moderation.detector import Detector
     from moderation.evaluation.result import Subject
-    from moderation.flows.score import Candidate
+    from moderation.flows.measuring.score import Candidate
 
     try:
         detector = Detector(wiring.backbone, prompt)
@@ -145,7 +145,7 @@ def _of_prompt(wiring: Wiring, name: str, prompt: SoftPrompt, threshold: float, 
 
 def _of_lora(wiring: Wiring, folder: Path, threshold: float) -> Candidate:
     from moderation.evaluation.result import Subject
-    from moderation.flows.score import Candidate
+    from moderation.flows.measuring.score import Candidate
     from moderation.training.lora import load_lora
 
     if not folder.exists():

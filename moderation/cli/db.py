@@ -16,7 +16,7 @@ def command() -> None:
 @json_option
 def upgrade(as_json: bool) -> None:
     """Create the tables or bring them up to date; register the shipped prompt and the default policy."""
-    from moderation.flows.install import install
+    from moderation.flows.registry.install import install
     from moderation.miniature import PROMPT_FILE
 
     with parts() as wiring:

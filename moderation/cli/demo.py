@@ -127,7 +127,7 @@ def _fields(variables: dict[str, str]) -> dict[str, str]:
 
 def _new_database(wiring: Wiring) -> None:
     from moderation.domain.policy import DEFAULT_THRESHOLDS
-    from moderation.flows.install import install
+    from moderation.flows.registry.install import install
     from moderation.miniature import PROMPT_FILE
 
     for path in (DATABASE, Path(f"{DATABASE}-wal"), Path(f"{DATABASE}-shm")):
@@ -139,7 +139,7 @@ def _new_database(wiring: Wiring) -> None:
 
 def _watch(wiring: Wiring, worker: WorkerProcess, pictures: dict[str, Sample], server: Server) -> DemoRun:
     from moderation.domain.submission import ImageId, State
-    from moderation.flows.submit import submit
+    from moderation.flows.scanning.submit import submit
 
     began = time.monotonic()
     ids = [ImageId(name) for name in pictures]

@@ -8,7 +8,7 @@ from moderation.cli.finding import Finding, Health
 from moderation.cli.shared import counted
 
 if TYPE_CHECKING:
-    from moderation.flows.prompt_health import Survey
+    from moderation.flows.registry.health import Survey
     from moderation.wiring import Wiring
 
 _PART = "registry"
@@ -17,7 +17,7 @@ _KEEP = "workers that run keep the last good prompt; one that starts now stops a
 
 def registry_finding(wiring: Wiring) -> Finding:
     """The active prompt, the shadow, and whether any is damaged or was refused."""
-    from moderation.flows.prompt_health import survey
+    from moderation.flows.registry.health import survey
 
     backbone = wiring.backbone_name
     found = survey(wiring.prompts, wiring.prompt_states, backbone)

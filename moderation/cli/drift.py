@@ -57,7 +57,7 @@ def command(window: timedelta, baseline: timedelta, source: str | None, as_json:
     else:
         _show(report)
     if report.broken:
-        from moderation.flows.drift_turn import told
+        from moderation.flows.watching.turn import told
 
         for broken in report.broken:
             say(f"Alarm: {told(broken)}\n  {broken.remedy}")

@@ -11,7 +11,7 @@ from moderation.cli.figures import aligned, kind_name, missing, percent
 from moderation.cli.shared import Since, json_option, parts, print_json
 
 if TYPE_CHECKING:
-    from moderation.flows.threshold import Estimate
+    from moderation.flows.reviewing.threshold import Estimate
 
 
 @click.command()
@@ -25,7 +25,7 @@ def command(source: str | None, since: datetime | None, as_json: bool) -> None:
     labelled image stands for those like it that nobody was asked about.
     """
     from moderation.domain.evidence import Scope, rule_of
-    from moderation.flows.threshold import estimate
+    from moderation.flows.reviewing.threshold import estimate
     from moderation.storage.policies import for_sources
 
     with parts() as wiring:

@@ -15,9 +15,9 @@ from moderation.cli.shared import console, counted, json_option, parts, print_js
 
 if TYPE_CHECKING:
     from moderation.evaluation.result import Evaluation
-    from moderation.flows.evaluate import LabelledSet, Plan
-    from moderation.flows.look import Look
-    from moderation.flows.score import Candidate
+    from moderation.flows.measuring.evaluate import LabelledSet, Plan
+    from moderation.flows.measuring.look import Look
+    from moderation.flows.measuring.score import Candidate
     from moderation.wiring import Wiring
 
 PRESETS = ("antifakeprompt", "genimage", "universalfakedetect", "aigibench")  # a test holds them to datasets.PRESETS
@@ -88,7 +88,7 @@ def command(
     from moderation.cli.candidates import candidates
     from moderation.cli.eval_data import read_data
     from moderation.cli.eval_view import print_evaluation
-    from moderation.flows.evaluate import Plan
+    from moderation.flows.measuring.evaluate import Plan
 
     if (data is None) == (manifest is None):
         raise click.UsageError("name the pictures: either --data ROOT or --manifest FILE")
@@ -118,7 +118,7 @@ def command(
 def _evaluate(
     wiring: Wiring, data: LabelledSet, asked: list[Candidate], plan: Plan, out: Path | None, typed: str
 ) -> Evaluation:
-    from moderation.flows.evaluate import RESULT_FILE, configuration, evaluate, folder_for
+    from moderation.flows.measuring.evaluate import RESULT_FILE, configuration, evaluate, folder_for
 
     if data.facts["preset"] == PRESETS[0] and wiring.settings.exif_orientation:
         say(_EXIF)
@@ -149,7 +149,7 @@ def _evaluate(
 
 
 def _look(wiring: Wiring, asked: list[Candidate]) -> Look:
-    from moderation.flows.look import Look
+    from moderation.flows.measuring.look import Look
     from moderation.images import decode
 
     settings = wiring.settings

@@ -12,7 +12,7 @@ from moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from moderation.datasets.labelled import LabelledImage
-    from moderation.flows.evaluate import LabelledSet
+    from moderation.flows.measuring.evaluate import LabelledSet
 
 ALL = "all"
 
@@ -26,7 +26,7 @@ def read_data(
     """
     from moderation.datasets.labelled import manifest_sha256
     from moderation.evaluation.sample import sampled
-    from moderation.flows.evaluate import LabelledSet
+    from moderation.flows.measuring.evaluate import LabelledSet
 
     path = data or manifest or Path()
     everything, missing = _read(data, manifest, preset, split)

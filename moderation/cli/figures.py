@@ -10,7 +10,7 @@ from moderation.domain.verdict import Decision
 if TYPE_CHECKING:
     from moderation.domain.evidence import Kind
     from moderation.evaluation.estimate import Estimated
-    from moderation.flows.evidence import Coverage
+    from moderation.flows.reviewing.evidence import Coverage
 
 UNKNOWN = "?"
 _RATE = {Decision.ALLOW: "audit_rate", Decision.BLOCK: "block_check_rate"}

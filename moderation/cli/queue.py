@@ -38,7 +38,7 @@ def status(as_json: bool) -> None:
 @json_option
 def sweep(as_json: bool) -> None:
     """Free what vanished workers held and ring for rows no bell will reach. Workers do this by themselves."""
-    from moderation.flows.sweep import sweep as run
+    from moderation.flows.scanning.sweep import sweep as run
 
     with parts() as wiring:
         settings = wiring.settings

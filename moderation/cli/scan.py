@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from moderation.detector import SoftPrompt
-    from moderation.flows.local import Scanned
+    from moderation.flows.scanning.local import Scanned
     from moderation.wiring import Wiring
 
 
@@ -47,7 +47,7 @@ def command(
     """
     from moderation.detector import Detector
     from moderation.domain.policy import DEFAULT_THRESHOLDS, Thresholds
-    from moderation.flows.local import scan_paths
+    from moderation.flows.scanning.local import scan_paths
 
     default = DEFAULT_THRESHOLDS
     try:
@@ -86,7 +86,7 @@ def command(
 
 def _prompt(wiring: Wiring, file: Path | None) -> SoftPrompt:
     from moderation.detector import SoftPrompt
-    from moderation.flows.active import no_active_prompt
+    from moderation.flows.scanning.active import no_active_prompt
     from moderation.miniature import PROMPT_FILE
 
     if file is not None:

@@ -74,7 +74,7 @@ def command(
 def _submit_all(wiring: Wiring, wanted: Iterator[tuple[str, str]], source: str, priority: int, force: bool) -> Receipt:
     """wanted: ids, each with who uploaded it."""
     from moderation.domain.submission import Receipt
-    from moderation.flows.submit import submit
+    from moderation.flows.scanning.submit import submit
 
     total = Receipt(0, 0, True)
     try:

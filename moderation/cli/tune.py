@@ -19,8 +19,8 @@ from moderation.errors import SchemaMismatch, ServiceDown
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
     from moderation.domain.prompt import PromptId, PromptRecord
-    from moderation.flows.tuned import Bench, Tuned
-    from moderation.flows.tuning_data import TuningData
+    from moderation.flows.tuning.data import TuningData
+    from moderation.flows.tuning.tuned import Bench, Tuned
     from moderation.training.plan import TunePlan
     from moderation.training.run import RunFolder
     from moderation.wiring import Wiring
@@ -118,7 +118,7 @@ def command(
     The backbone stays frozen. Ctrl-C keeps the best so far; a run that was killed goes on with --resume.
     """
     check_training()
-    from moderation.flows.tune import go
+    from moderation.flows.tuning.tune import go
     from moderation.training.plan import TunePlan
     from moderation.training.progress import check_tensorboard
 
@@ -132,7 +132,7 @@ def command(
             raise click.UsageError("--dry-run shows a new run's plan; with --resume see plan.json in its folder")
         run, plan = _resumed(resume, asked | ({"recipe": recipe} if recipe else {}))
     else:
-        from moderation.flows.tuning_data import gather
+        from moderation.flows.tuning.data import gather
 
         plan = TunePlan.paper(**asked) if recipe == "paper" else TunePlan(**asked)
         data = gather(real=real, fake=fake, manifest=manifest, val=val, seed=plan.seed)
@@ -168,7 +168,7 @@ def _new(
     as_json: bool,
 ) -> RunFolder | None:
     """Shows the plan and makes the run's folder; None if it was only to be shown."""
-    from moderation.flows.tune import begin, check_start, fill, prospect
+    from moderation.flows.tuning.tune import begin, check_start, fill, prospect
 
     plan = fill(plan, bench.backbone, len(data.train))
     check_start(plan, bench.backbone, given)
@@ -215,7 +215,7 @@ def _resumed(path: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, TunePlan]
 
 def _register(wiring: Wiring, tuned: Tuned, name: str) -> PromptRecord | None:
     """Adds the prompt to the registry; None, with a word about it, where there is none or nothing to add."""
-    from moderation.flows.tuned import enter
+    from moderation.flows.tuning.tuned import enter
 
     if tuned.prompt is None:
         say("not registered: a LoRA adapter is a baseline to compare with, not a prompt")

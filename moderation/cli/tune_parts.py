@@ -16,7 +16,7 @@ from moderation.errors import ConfigurationError, ServiceDown
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
     from moderation.domain.prompt import PromptId
-    from moderation.flows.tuned import Bench
+    from moderation.flows.tuning.tuned import Bench
     from moderation.training.plan import Precision, TunePlan
     from moderation.wiring import Wiring
 
@@ -67,7 +67,7 @@ def starting_prompt(plan: TunePlan, wiring: Wiring) -> tuple[SoftPrompt | None, 
 
 def workbench(wiring: Wiring, stack: ExitStack, cache: Path | None, *, tensorboard: bool) -> Bench:
     """What the run works with, closed with `stack`."""
-    from moderation.flows.tuned import Bench
+    from moderation.flows.tuning.tuned import Bench
     from moderation.images import decode
     from moderation.training.progress import Interrupt
 

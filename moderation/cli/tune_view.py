@@ -9,8 +9,8 @@ from moderation.cli.shared import counted, print_facts, print_json, say
 
 if TYPE_CHECKING:
     from moderation.domain.prompt import PromptRecord
-    from moderation.flows.tuned import Tuned
-    from moderation.flows.tuning_data import TuningData
+    from moderation.flows.tuning.data import TuningData
+    from moderation.flows.tuning.tuned import Tuned
     from moderation.training.plan import TunePlan
 
 

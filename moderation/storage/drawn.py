@@ -21,7 +21,7 @@ from moderation.domain.verdict import Decision
 from moderation.storage.database import Database
 from moderation.storage.policies import all_thresholds
 from moderation.storage.replay import is_newest, within
-from moderation.storage.reviews import reviews_where
+from moderation.storage.reviewing.reviews import reviews_where
 from moderation.storage.tables import ReviewRow, ReviewTaskRow, VerdictRow
 
 

@@ -16,7 +16,7 @@ from moderation.domain.claim import Outcome, Postponed, Rejected, Scored, Scored
 from moderation.domain.order import due_at
 from moderation.domain.submission import State
 from moderation.storage.database import Database
-from moderation.storage.review_tasks import NewTask, open_tasks
+from moderation.storage.reviewing.tasks import NewTask, open_tasks
 from moderation.storage.tables import ImageRow, SubmissionRow, VerdictRow
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from moderation.domain.policy import ANY_SOURCE
 from moderation.domain.verdict import Decision
-from moderation.flows.dashboard import DAYS, PACE_DAYS, SCORE_BINS, SCORE_DAYS, Day, Overview, overview
+from moderation.flows.reviewing.dashboard import DAYS, PACE_DAYS, SCORE_BINS, SCORE_DAYS, Day, Overview, overview
 from moderation.storage.dashboard import Dashboard
 from moderation.web.charts import Mark, Series, histogram, reliability_diagram, stacked_bars
 from moderation.web.pages import page

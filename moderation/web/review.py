@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from moderation.domain.review import MAX_NOTE_CHARS, Answer, Evidence, ReviewTask, Said, TaskId
 from moderation.domain.submission import ImageId
 from moderation.errors import LeaseLost
-from moderation.flows.review import Answered
+from moderation.flows.reviewing.review import Answered
 from moderation.web.pages import page
 from moderation.web.shown import answered_shown, picture_of, progress_shown, task_shown
 from moderation.web.site import Person, acting_person, person_of, site_of

@@ -10,7 +10,7 @@ from typing import Any
 
 from moderation.domain.review import Act, Reason, Review, ReviewTask, shown_reason, standing
 from moderation.domain.verdict import Decision, Verdict
-from moderation.flows.review import Answered, Desk
+from moderation.flows.reviewing.review import Answered, Desk
 from moderation.web.sessions import Session
 
 LEFT_LIMIT = 1000

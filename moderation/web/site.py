@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from moderation.domain.review import Role
-from moderation.flows.review import Desk
-from moderation.storage.logins import Logins
-from moderation.storage.reviewers import Reviewer
+from moderation.flows.reviewing.review import Desk
+from moderation.storage.reviewing.logins import Logins
+from moderation.storage.reviewing.reviewers import Reviewer
 from moderation.web.limit import LoginLimit
 from moderation.web.sessions import Session, Sessions, new_token, same, token_hash
 from moderation.wiring import Wiring

@@ -20,10 +20,10 @@ from sqlalchemy.exc import OperationalError
 from moderation import Moderation, embedded
 from moderation.domain.submission import ImageId, State, Submission
 from moderation.embedded import Server
-from moderation.flows.install import install
+from moderation.flows.registry.install import install
 from moderation.miniature import PROMPT_FILE
 from moderation.storage.database import Database
-from moderation.storage.prompts import Prompts
+from moderation.storage.registry.prompts import Prompts
 from moderation.storage.submissions import Submissions
 from moderation.storage.tables import SubmissionRow
 from moderation.storage.verdicts import Verdicts

@@ -11,11 +11,11 @@ from moderation import embedded
 from moderation.domain.canary import Known
 from moderation.embedded import Server
 from moderation.errors import CanaryFailed
-from moderation.flows.drift_turn import CHORE
+from moderation.flows.watching.turn import CHORE
 from moderation.images.canary import NAMES
-from moderation.storage.canaries import Canaries
 from moderation.storage.events import Events
 from moderation.storage.loop_tables import CanaryRow, ChoreRow
+from moderation.storage.registry.canaries import Canaries
 from moderation.storage.tables import SubmissionRow
 from tests.e2e.conftest import Stack, open_stack
 from tests.e2e.process import Worker, wait_until

@@ -15,11 +15,11 @@ from moderation.domain.prompt import PromptId
 from moderation.domain.prompt_stack import ACTIVATED, ROLLED_BACK
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Verdict
-from moderation.flows.prompt import register
+from moderation.flows.registry.prompt import register
 from moderation.miniature import WORD_FILE
 from moderation.storage.database import Database
 from moderation.storage.events import By, Events
-from moderation.storage.prompt_states import PromptStates
+from moderation.storage.registry.states import PromptStates
 from moderation.storage.side_by_side import SideBySide
 from tests.command import ok
 from tests.e2e.conftest import BATCH_SIZE, Stack, picture

@@ -9,18 +9,18 @@ import pytest
 from sqlalchemy import select
 
 from moderation.domain.rescore import RescoreRun, RescoreScope, RescoreState
-from moderation.flows.prompt import register
-from moderation.flows.rescore import Comparer, apply, begin
+from moderation.flows.registry.prompt import register
+from moderation.flows.rescoring.rescore import Comparer, apply, begin
 from moderation.queue.app import BACKFILL_QUEUE, SCAN_QUEUES, create_app
 from moderation.queue.bell import Bell
 from moderation.settings import load_settings
 from moderation.storage.events import SYSTEM
 from moderation.storage.policies import Policies
-from moderation.storage.rescore_apply import Applying
-from moderation.storage.rescored import Rescoring
-from moderation.storage.rescores import Rescores
-from moderation.storage.reviewers import Reviewers
-from moderation.storage.reviews import Reviews
+from moderation.storage.rescoring.apply import Applying
+from moderation.storage.rescoring.difference import Rescoring
+from moderation.storage.rescoring.runs import Rescores
+from moderation.storage.reviewing.reviewers import Reviewers
+from moderation.storage.reviewing.reviews import Reviews
 from moderation.storage.tables import VerdictRow
 from tests.e2e.conftest import Stack
 from tests.e2e.process import Worker, wait_until

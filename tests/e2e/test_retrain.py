@@ -10,12 +10,12 @@ import pytest
 
 from moderation.domain.training_run import RunState, TrainingRun
 from moderation.embedded import Server
-from moderation.flows.enrol import ring
+from moderation.flows.retraining.enrol import ring
 from moderation.queue.app import TRAINING_QUEUE, create_app
 from moderation.queue.bell import Bell
 from moderation.settings import load_settings
 from moderation.storage.events import Events
-from moderation.storage.training_claims import TrainingClaims
+from moderation.storage.training.claims import TrainingClaims
 from tests.e2e.conftest import Stack, open_stack
 from tests.e2e.process import GENEROUS_S, Worker, wait_until
 from tests.taught import School, open_school, pictures

@@ -11,7 +11,7 @@ from moderation import Decision, ImageFailed, UnknownImage
 from moderation.domain.policy import ANY_SOURCE, decide
 from moderation.domain.submission import ImageId, State
 from moderation.errors import RejectReason
-from moderation.flows.prompt import register
+from moderation.flows.registry.prompt import register
 from moderation.images import decode, pdq
 from moderation.storage.policies import Policies
 from moderation.storage.tables import ImageRow

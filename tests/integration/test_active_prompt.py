@@ -14,13 +14,13 @@ import pytest
 from moderation.detector import Backbone, Crops, ExpertWeights, PixelExpert, Score, SoftPrompt, load_backbone
 from moderation.domain.prompt import PromptRecord
 from moderation.errors import ConfigurationError, PromptMismatch
-from moderation.flows.active import ActivePrompt, ActiveScorer
-from moderation.flows.install import install
-from moderation.flows.prompt import register
+from moderation.flows.registry.install import install
+from moderation.flows.registry.prompt import register
+from moderation.flows.scanning.active import ActivePrompt, ActiveScorer
 from moderation.images import Views
 from moderation.miniature import PROMPT_FILE, WORD_FILE
 from moderation.storage.database import Database
-from moderation.storage.prompts import Prompts
+from moderation.storage.registry.prompts import Prompts
 from moderation.storage.tables import PromptRow
 from tests.store import open_database
 

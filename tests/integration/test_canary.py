@@ -15,18 +15,18 @@ from moderation.detector import Backbone, Score, SoftPrompt, load_backbone
 from moderation.domain.canary import Known, Machine
 from moderation.domain.submission import ImageId, State
 from moderation.errors import CanaryFailed, ImageRejected, RejectReason, ServiceDown
-from moderation.flows.active import ActivePrompt
-from moderation.flows.canary import Canary
-from moderation.flows.prompt import register
-from moderation.flows.scan import Scanner
-from moderation.flows.see import Looker, Picture
+from moderation.flows.registry.prompt import register
+from moderation.flows.scanning.active import ActivePrompt
+from moderation.flows.scanning.canary import Canary
+from moderation.flows.scanning.looker import Looker, Picture
+from moderation.flows.scanning.scan import Scanner
 from moderation.images import Views, decode, views_of
 from moderation.images.canary import NAMES
 from moderation.miniature import PROMPT_FILE, WORD_FILE
 from moderation.miniature.canary import shipped_answers
-from moderation.storage.canaries import Canaries
 from moderation.storage.events import Events
 from moderation.storage.loop_tables import CanaryRow
+from moderation.storage.registry.canaries import Canaries
 from tests.command import modctl, ok, refusal
 from tests.e2e.conftest import picture
 from tests.store import Store

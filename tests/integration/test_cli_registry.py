@@ -19,12 +19,12 @@ from sqlalchemy import update
 from moderation.detector import SoftPrompt
 from moderation.domain.lesson import Lesson, Origin, Side, pack
 from moderation.domain.prompt import PromptId
-from moderation.flows.prompt import register
+from moderation.flows.registry.prompt import register
 from moderation.miniature import PROMPT_FILE
 from moderation.storage.database import Database
 from moderation.storage.loop_tables import TrainingRunRow
-from moderation.storage.prompt_states import PromptStates
-from moderation.storage.prompts import Prompts
+from moderation.storage.registry.prompts import Prompts
+from moderation.storage.registry.states import PromptStates
 from moderation.storage.tables import PromptRow
 from tests.command import Done, modctl, ok, refusal
 

@@ -12,7 +12,7 @@ from moderation.detector import SoftPrompt
 from moderation.domain.prompt import PromptId
 from moderation.domain.rescore import RescoreScope
 from moderation.domain.submission import ImageId
-from moderation.flows.prompt import register
+from moderation.flows.registry.prompt import register
 from moderation.miniature import PROMPT_FILE
 from moderation.settings import load_settings
 from moderation.storage.events import SYSTEM
@@ -109,7 +109,7 @@ def test_a_run_can_be_left_looked_at_and_ended(platform: str) -> None:
 
 
 def test_an_interrupted_local_run_is_picked_up(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moderation.storage.rescore_batches import RescoreBatches
+    from moderation.storage.rescoring.batches import RescoreBatches
 
     settle = RescoreBatches.settle
 

@@ -11,7 +11,7 @@ import pytest
 from moderation.domain.prompt import PromptId
 from moderation.domain.training_run import RunState
 from moderation.storage.database import Database
-from moderation.storage.holdout import Holdout
+from moderation.storage.training.holdout import Holdout
 from tests.command import modctl, ok, refusal
 from tests.store import open_database
 from tests.taught import School, label, open_school, pictures

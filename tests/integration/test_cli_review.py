@@ -12,8 +12,8 @@ from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.review import Answer
 from moderation.domain.submission import ImageId
 from moderation.storage.database import Database
-from moderation.storage.gold import Gold
-from moderation.storage.reviewers import Reviewers
+from moderation.storage.reviewing.gold import Gold
+from moderation.storage.reviewing.reviewers import Reviewers
 from tests.command import Done, modctl, ok
 from tests.moderated import answer, score
 from tests.store import Store, furnish

@@ -22,8 +22,8 @@ from moderation.domain.review import Act, Answer
 from moderation.domain.submission import ImageId
 from moderation.miniature import SAMPLES_DIR, samples
 from moderation.storage.database import Database
-from moderation.storage.review_tasks import ReviewTasks
-from moderation.storage.reviews import Reviews
+from moderation.storage.reviewing.reviews import Reviews
+from moderation.storage.reviewing.tasks import ReviewTasks
 from tests.command import ok
 from tests.moderated import score
 from tests.store import Store, furnish

@@ -20,13 +20,13 @@ from moderation.domain.side_by_side import Better, Pair
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
 from moderation.errors import ConfigurationError
-from moderation.flows.compare import Asked, Compared, Comparer
+from moderation.flows.registry.compare import Asked, Compared, Comparer
 from moderation.storage.drawn import Drawn
 from moderation.storage.events import By
 from moderation.storage.policies import for_sources
-from moderation.storage.prompt_states import PromptStates
-from moderation.storage.reviewers import Reviewers
-from moderation.storage.reviews import Reviews
+from moderation.storage.registry.states import PromptStates
+from moderation.storage.reviewing.reviewers import Reviewers
+from moderation.storage.reviewing.reviews import Reviews
 from moderation.storage.side_by_side import SideBySide
 from moderation.storage.tables import VerdictRow
 from tests.command import modctl, ok, refusal

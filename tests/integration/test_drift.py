@@ -17,16 +17,16 @@ from moderation.domain.drift_limits import ALL_SOURCES, Limits, Measure
 from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.review import Answer, Role
 from moderation.domain.verdict import Decision
-from moderation.flows.drift import DriftWatch
-from moderation.flows.drift_turn import look_in_turn
-from moderation.flows.evidence import Archive
+from moderation.flows.reviewing.evidence import Archive
+from moderation.flows.watching.drift import DriftWatch
+from moderation.flows.watching.turn import look_in_turn
 from moderation.storage.chores import Chores
 from moderation.storage.drawn import Drawn
 from moderation.storage.drift import Drift
 from moderation.storage.events import By, Events
 from moderation.storage.loop_tables import ChoreRow
 from moderation.storage.replay import Replay
-from moderation.storage.reviewers import Reviewers
+from moderation.storage.reviewing.reviewers import Reviewers
 from moderation.storage.tables import EventRow, SubmissionRow, VerdictRow
 from tests.command import modctl, ok, refusal
 from tests.moderated import answer, score

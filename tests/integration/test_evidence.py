@@ -12,16 +12,16 @@ from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.review import Answer, Role, Trust
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
-from moderation.flows.appeal import appeal
-from moderation.flows.evidence import Archive
-from moderation.flows.suggest import suggest
-from moderation.flows.threshold import estimate, preview
+from moderation.flows.reviewing.appeal import appeal
+from moderation.flows.reviewing.evidence import Archive
+from moderation.flows.reviewing.suggest import suggest
+from moderation.flows.reviewing.threshold import estimate, preview
 from moderation.storage.drawn import Drawn
 from moderation.storage.events import By
 from moderation.storage.replay import Replay
-from moderation.storage.review_tasks import ReviewTasks
-from moderation.storage.reviewers import Reviewers
-from moderation.storage.reviews import Reviews
+from moderation.storage.reviewing.reviewers import Reviewers
+from moderation.storage.reviewing.reviews import Reviews
+from moderation.storage.reviewing.tasks import ReviewTasks
 from moderation.storage.tables import VerdictRow
 from tests.moderated import answer, score
 from tests.store import Store, numbered

@@ -11,7 +11,7 @@ import pytest
 from moderation import embedded
 from moderation.domain.submission import State
 from moderation.embedded import Server
-from moderation.flows.gate import UnderWay
+from moderation.flows.scanning.turns import UnderWay
 from moderation.queue.app import create_app
 from moderation.queue.bell import Bell
 from moderation.settings import Settings, load_settings

@@ -24,17 +24,17 @@ from moderation.domain.sampling import Drawn
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
 from moderation.errors import ConfigurationError, RejectReason
-from moderation.flows.install import install
-from moderation.flows.lessons import Asked, Curriculum, counts, file_of, gather
-from moderation.flows.manifest import lessons_in
+from moderation.flows.registry.install import install
+from moderation.flows.retraining.lessons import Asked, Curriculum, counts, file_of, gather
+from moderation.flows.tuning.manifest import lessons_in
 from moderation.storage.events import By, Events
-from moderation.storage.gold import Gold
-from moderation.storage.holdout import Holdout, add_sides
-from moderation.storage.labels import Labels
-from moderation.storage.manifests import fill_manifest
-from moderation.storage.prompts import Prompts
-from moderation.storage.reviewers import Reviewers
+from moderation.storage.registry.manifests import fill_manifest
+from moderation.storage.registry.prompts import Prompts
+from moderation.storage.reviewing.gold import Gold
+from moderation.storage.reviewing.reviewers import Reviewers
 from moderation.storage.tables import PromptRow
+from moderation.storage.training.holdout import Holdout, add_sides
+from moderation.storage.training.labels import Labels
 from tests.command import ok
 from tests.moderated import answer, desk
 from tests.store import Store, empty, open_database

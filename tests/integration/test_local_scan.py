@@ -12,7 +12,7 @@ from PIL import Image
 
 from moderation.detector import Crops, Detector, ExpertWeights, PixelExpert, Score, SoftPrompt
 from moderation.domain.policy import DEFAULT_THRESHOLDS
-from moderation.flows.local import scan_paths
+from moderation.flows.scanning.local import scan_paths
 from moderation.images import views_of
 from moderation.miniature import PROMPT_FILE
 from moderation.settings import load_settings

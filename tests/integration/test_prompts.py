@@ -16,7 +16,7 @@ from moderation.domain.prompt import PromptId, PromptRecord, PromptState
 from moderation.errors import ConfigurationError, PromptChanged, PromptRefused
 from moderation.storage.events import By, Events
 from moderation.storage.loop_tables import TrainingRunRow
-from moderation.storage.prompt_states import PromptStates, Shown
+from moderation.storage.registry.states import PromptStates, Shown
 from moderation.storage.tables import PromptRow
 from tests.store import Store
 

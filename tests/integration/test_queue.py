@@ -16,7 +16,7 @@ from moderation.embedded import Server, binary
 from moderation.embedded.broker import RedisServer
 from moderation.embedded.system import free_port
 from moderation.errors import ServiceDown
-from moderation.flows.sweep import ENOUGH_BELLS, sweep
+from moderation.flows.scanning.sweep import ENOUGH_BELLS, sweep
 from moderation.queue.app import SCAN, SCAN_QUEUE, SCAN_QUEUES, URGENT_QUEUE, create_app
 from moderation.queue.bell import Bell
 from moderation.settings import Settings, load_settings

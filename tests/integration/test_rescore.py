@@ -23,20 +23,20 @@ from moderation.domain.review import Answer, Reason, Role
 from moderation.domain.submission import ImageId, State
 from moderation.domain.verdict import Decision
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason
-from moderation.flows.backfill import Rescorer
-from moderation.flows.gate import Gate, UnderWay
-from moderation.flows.rescore import Comparer, apply, find_run
-from moderation.flows.see import Looker, Picture, Scores
+from moderation.flows.rescoring.backfill import Rescorer
+from moderation.flows.rescoring.rescore import Comparer, apply, find_run
+from moderation.flows.scanning.looker import Looker, Picture, Scores
+from moderation.flows.scanning.turns import Gate, UnderWay
 from moderation.images import Views
 from moderation.storage.events import SYSTEM, By, Events
 from moderation.storage.replay import Replay
-from moderation.storage.rescore_apply import Applying
-from moderation.storage.rescore_batches import RescoreBatches
-from moderation.storage.rescored import Rescoring
-from moderation.storage.rescores import Rescores
-from moderation.storage.review_tasks import ReviewTasks
-from moderation.storage.reviewers import Reviewers
-from moderation.storage.reviews import Reviews
+from moderation.storage.rescoring.apply import Applying
+from moderation.storage.rescoring.batches import RescoreBatches
+from moderation.storage.rescoring.difference import Rescoring
+from moderation.storage.rescoring.runs import Rescores
+from moderation.storage.reviewing.reviewers import Reviewers
+from moderation.storage.reviewing.reviews import Reviews
+from moderation.storage.reviewing.tasks import ReviewTasks
 from moderation.storage.tables import VerdictRow
 from tests.moderated import answer, score
 from tests.store import FACTS, LONG_S, OVER_S, Store, ids, numbered

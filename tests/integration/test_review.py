@@ -13,12 +13,12 @@ from moderation.domain.order import due_at
 from moderation.domain.review import Act, Answer, Evidence, Reason, ReviewTask, Role, Said, TaskState, Trust
 from moderation.domain.submission import ImageId
 from moderation.errors import LeaseLost, NothingToUndo
-from moderation.flows.review import Desk
+from moderation.flows.reviewing.review import Desk
 from moderation.storage.events import By, Events
-from moderation.storage.gold import Gold
-from moderation.storage.review_tasks import NewTask, ReviewTasks
-from moderation.storage.reviewers import Reviewers
-from moderation.storage.reviews import Reviews
+from moderation.storage.reviewing.gold import Gold
+from moderation.storage.reviewing.reviewers import Reviewers
+from moderation.storage.reviewing.reviews import Reviews
+from moderation.storage.reviewing.tasks import NewTask, ReviewTasks
 from moderation.storage.tables import ReviewTaskRow
 from tests.store import LONG_S, Store
 

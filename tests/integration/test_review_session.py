@@ -18,11 +18,11 @@ from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.review import Act, Answer, Evidence, Review, TaskState
 from moderation.domain.submission import ImageId
 from moderation.errors import ServiceDown
-from moderation.flows.appeal import appeal
+from moderation.flows.reviewing.appeal import appeal
 from moderation.storage.events import By
-from moderation.storage.gold import Gold
-from moderation.storage.review_tasks import ReviewTasks
-from moderation.storage.reviews import Reviews
+from moderation.storage.reviewing.gold import Gold
+from moderation.storage.reviewing.reviews import Reviews
+from moderation.storage.reviewing.tasks import ReviewTasks
 from moderation.storage.tables import ReviewTaskRow
 from tests.moderated import answer, desk, score
 from tests.store import Store

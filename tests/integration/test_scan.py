@@ -19,8 +19,8 @@ from moderation.domain.submission import MAX_CRASHES, ImageId, State
 from moderation.domain.verdict import Decision
 from moderation.embedded import Server
 from moderation.errors import ConfigurationError, ImageRejected, ImageUnavailable, RejectReason, ServiceDown
-from moderation.flows.scan import Scanner
-from moderation.flows.see import Looker, Picture, Scores
+from moderation.flows.scanning.looker import Looker, Picture, Scores
+from moderation.flows.scanning.scan import Scanner
 from moderation.images import Views
 from moderation.storage.tables import PolicyRow
 from tests.store import FACTS, LONG_S, Store, furnish, ids, numbered, open_database

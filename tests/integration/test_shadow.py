@@ -22,12 +22,12 @@ from moderation.domain.prompt import PromptId, PromptRecord, PromptState
 from moderation.domain.review import Answer
 from moderation.domain.submission import ImageId
 from moderation.domain.verdict import Decision
-from moderation.flows.active import ActivePrompt
-from moderation.flows.evidence import Archive
-from moderation.flows.loaded import LOOK_AGAIN_S
-from moderation.flows.prompt import register
-from moderation.flows.scan import Scanner
-from moderation.flows.see import Looker, Picture
+from moderation.flows.registry.prompt import register
+from moderation.flows.reviewing.evidence import Archive
+from moderation.flows.scanning.active import ActivePrompt
+from moderation.flows.scanning.loaded import LOOK_AGAIN_S
+from moderation.flows.scanning.looker import Looker, Picture
+from moderation.flows.scanning.scan import Scanner
 from moderation.images import Views
 from moderation.miniature import WORD_FILE
 from moderation.storage.claims import Claims
@@ -35,13 +35,13 @@ from moderation.storage.dashboard import Dashboard
 from moderation.storage.database import Database
 from moderation.storage.drawn import Drawn
 from moderation.storage.drift import Drift
-from moderation.storage.labels import Labels
 from moderation.storage.policies import Policies
-from moderation.storage.prompts import Prompts
+from moderation.storage.registry.prompts import Prompts
 from moderation.storage.replay import Replay
-from moderation.storage.reviewers import Reviewers
+from moderation.storage.reviewing.reviewers import Reviewers
 from moderation.storage.submissions import Submissions
 from moderation.storage.tables import PromptRow, ReviewTaskRow, VerdictRow
+from moderation.storage.training.labels import Labels
 from tests.moderated import answer, score
 from tests.store import FACTS, Store, ids, numbered, open_database
 

@@ -13,13 +13,13 @@ import pytest
 from moderation.domain.lesson import Origin, unpack
 from moderation.domain.training_run import RunId, RunState, TrainingRun
 from moderation.errors import ServiceDown
-from moderation.flows.retrain import Teacher
+from moderation.flows.retraining.retrain import Teacher
 from moderation.settings import load_settings
 from moderation.storage.database import Database
 from moderation.storage.events import Events
 from moderation.storage.loop_tables import TrainingRunRow
-from moderation.storage.prompts import Prompts
-from moderation.storage.training_claims import Held, TrainingClaims
+from moderation.storage.registry.prompts import Prompts
+from moderation.storage.training.claims import Held, TrainingClaims
 from moderation.wiring import Wiring
 from tests.store import open_database
 from tests.taught import BY, School, open_school, pictures, samples

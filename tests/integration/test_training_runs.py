@@ -13,8 +13,8 @@ from moderation.domain.prompt import PromptId
 from moderation.domain.training_run import MOST_ATTEMPTS, RunConfig, RunId, RunState, TrainingRun
 from moderation.errors import ConfigurationError
 from moderation.storage.events import By, Events
-from moderation.storage.training_claims import Held, TrainingClaims
-from moderation.storage.training_runs import TrainingRuns
+from moderation.storage.training.claims import Held, TrainingClaims
+from moderation.storage.training.runs import TrainingRuns
 from tests.store import LONG_S, OVER_S, Store, ids
 
 BY = By("eve", "the new camera")

@@ -26,9 +26,9 @@ from moderation.evaluation.result import Evaluation, Subject
 from moderation.evaluation.robustness import CONDITIONS
 from moderation.evaluation.sample import sampled
 from moderation.evaluation.scorefile import ScoreFile
-from moderation.flows.evaluate import LabelledSet, Plan, evaluate
-from moderation.flows.look import Look
-from moderation.flows.score import Candidate, score_pictures
+from moderation.flows.measuring.evaluate import LabelledSet, Plan, evaluate
+from moderation.flows.measuring.look import Look
+from moderation.flows.measuring.score import Candidate, score_pictures
 from moderation.images import Views, decode
 from tests.broken_files import broken_files
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from moderation.flows.gate import Gate, UnderWay
+from moderation.flows.scanning.turns import Gate, UnderWay
 
 GENEROUS_S = 20.0
 # How long something is watched not to happen. Too short makes the test blind, never red.

@@ -31,7 +31,7 @@ def test_the_package_alone() -> None:
         "import moderation.evaluation.gate_result",
         "import moderation.miniature",
         "import workers.app",
-        "import moderation.flows.drift_turn",
+        "import moderation.flows.watching.turn",
     ],
 )
 def test_no_torch_before_it_is_needed(statement: str) -> None:

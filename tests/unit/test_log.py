@@ -10,7 +10,7 @@ from dataclasses import fields
 
 import pytest
 
-from moderation.flows.batch import BatchReport
+from moderation.flows.scanning.batch import BatchReport
 from workers.log import JsonFormatter, configure
 
 FIGURES = {field.name: float(number) for number, field in enumerate(fields(BatchReport))}

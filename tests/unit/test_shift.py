@@ -52,8 +52,8 @@ def test_kolmogorov_smirnov_is_scipys(seed: int, a: float, b: float) -> None:
 
 
 def test_population_stability_of_a_known_case() -> None:
-    before = {score: 100 for score in range(10)}  # each decile is a score
-    after = {score: 100 for score in range(9)} | {9: 300}
+    before = dict.fromkeys(range(10), 100)  # each decile is a score
+    after = dict.fromkeys(range(9), 100) | {9: 300}
     was, now, last = 100.5 / 1005, 100.5 / 1205, 300.5 / 1205
     expected = 9 * (now - was) * math.log(now / was) + (last - was) * math.log(last / was)
     assert bin_edges(before) == list(range(9))

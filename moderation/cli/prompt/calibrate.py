@@ -30,7 +30,7 @@ from moderation.errors import ConfigurationError, PromptMismatch
 
 if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
-    from moderation.flows.calibrate import Calibrated
+    from moderation.flows.tuning.calibrate import Calibrated
     from moderation.storage.events import By
     from moderation.wiring import Wiring
 
@@ -88,8 +88,8 @@ def calibrate(
     The prompt itself stays as it is. Exit code 4 if there are too few labels, or if fakes do not score higher.
     """
     check_training()
-    from moderation.flows.calibrate import check_labels
-    from moderation.flows.prompt import check_vacant
+    from moderation.flows.registry.prompt import check_vacant
+    from moderation.flows.tuning.calibrate import check_labels
 
     if (data is None) == (manifest is None):
         raise click.UsageError("name the pictures: either --data ROOT or --manifest FILE")
@@ -117,7 +117,7 @@ def calibrate(
 
 
 def _in_file(wiring: Wiring, file: Path, target: Path, how: _How, *, force: bool, as_json: bool) -> dict[str, Any]:
-    from moderation.flows.prompt import write_file
+    from moderation.flows.registry.prompt import write_file
 
     done = _calibrate(wiring, str(file), load_prompt(file), how)
     told = _told(done, as_json=as_json)
@@ -138,7 +138,7 @@ def _in_registry(
     yes: bool,
     as_json: bool,
 ) -> dict[str, Any]:
-    from moderation.flows.prompt import register
+    from moderation.flows.registry.prompt import register
 
     parent = wiring.prompts.find(prompt)
     done = _calibrate(wiring, parent.prompt_id, registered(wiring, parent), how)
@@ -160,7 +160,7 @@ def _in_registry(
 
 
 def _calibrate(wiring: Wiring, setting: str, prompt: SoftPrompt, how: _How) -> Calibrated:
-    from moderation.flows.calibrate import Means, calibrate, passes, seen_in_tuning
+    from moderation.flows.tuning.calibrate import Means, calibrate, passes, seen_in_tuning
 
     images = how.data.images
     if seen_in_tuning(prompt, how.data.hashes):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moderation.domain.agreement import Share
     from moderation.domain.prompt import PromptRecord
     from moderation.domain.side_by_side import Weighed
-    from moderation.flows.compare import Compared
+    from moderation.flows.registry.compare import Compared
 
 _LABEL = {None: "", True: "fake", False: "real"}
 _ENDS = {0.0: "lowest", 0.5: "median", 1.0: "highest"}
@@ -44,7 +44,7 @@ def compare(
     decisions are what today's thresholds make of them. Differences are second minus first.
     """
     from moderation.domain.evidence import rule_of
-    from moderation.flows.compare import Asked, Comparer, named
+    from moderation.flows.registry.compare import Asked, Comparer, named
     from moderation.storage.drawn import Drawn
     from moderation.storage.policies import for_sources
     from moderation.storage.side_by_side import SideBySide

@@ -13,7 +13,7 @@ from moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from moderation.detector.numbers import Likeness
-    from moderation.flows.prompt_diff import Difference, Side
+    from moderation.flows.registry.diff import Difference, Side
     from moderation.wiring import Wiring
 
 _METADATA = "metadata."
@@ -25,7 +25,7 @@ _METADATA = "metadata."
 @json_option
 def diff(first: str, second: str, as_json: bool) -> None:
     """What two prompts, ids or files, say and hold differently, and where both come from."""
-    from moderation.flows.prompt_diff import diff as compare
+    from moderation.flows.registry.diff import diff as compare
 
     with parts() as wiring:
         sides = _side(wiring, first), _side(wiring, second)
@@ -53,7 +53,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
 
 
 def _side(wiring: Wiring, wanted: str) -> Side:
-    from moderation.flows.prompt_diff import side_of, side_of_file
+    from moderation.flows.registry.diff import side_of, side_of_file
 
     file = named_file(wanted)
     if file is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moderation.domain.audit import Event
     from moderation.domain.prompt import PromptId, PromptRecord
     from moderation.domain.training_run import GateState
-    from moderation.flows.prompt import PromptContents
+    from moderation.flows.registry.prompt import PromptContents
     from moderation.wiring import Wiring
 
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @json_option
 def show(prompt_id: str, as_json: bool) -> None:
     """All that is known of one prompt. The start of an id is enough."""
-    from moderation.flows.registry import ancestry, history
+    from moderation.flows.registry.states import ancestry, history
 
     with parts() as wiring:
         record = wiring.prompts.find(prompt_id)
@@ -63,7 +63,7 @@ def _show_history(events: list[Event], prompt_id: PromptId) -> None:
 
 def _holds(wiring: Wiring, prompt_id: PromptId) -> tuple[PromptContents | None, str]:
     """What it holds, or what is wrong with its bytes: the rest can be told all the same."""
-    from moderation.flows.prompt import contents
+    from moderation.flows.registry.prompt import contents
 
     try:
         return contents(wiring.prompts.blob(prompt_id)), ""

@@ -24,7 +24,7 @@ from moderation.errors import ConfigurationError, PromptRefused
 
 if TYPE_CHECKING:
     from moderation.domain.prompt import PromptRecord
-    from moderation.storage.prompt_states import Changed
+    from moderation.storage.registry.states import Changed
     from moderation.wiring import Wiring
 
 _why = click.option("--reason", required=True, help="Why; kept in the audit trail.")
@@ -44,7 +44,7 @@ def activate(prompt_id: str, force: bool, no_check: bool, reason: str, actor: st
 
     The one before is retired; `modctl prompt rollback` brings it back. Exit code 4 for a candidate the gate refused.
     """
-    from moderation.storage.prompt_states import Changed, Shown
+    from moderation.storage.registry.states import Changed, Shown
 
     _check_reason(reason)
     with parts() as wiring:
@@ -82,7 +82,7 @@ def rollback(to: str | None, no_check: bool, reason: str, actor: str, yes: bool,
 
     A second rollback goes further back; none returns to a prompt that an earlier one took off.
     """
-    from moderation.storage.prompt_states import Shown
+    from moderation.storage.registry.states import Shown
 
     _check_reason(reason)
     with parts() as wiring:
@@ -114,7 +114,7 @@ def shadow(prompt_id: str, no_check: bool, reason: str, actor: str, yes: bool, a
 
     A backbone has one shadow at most. `modctl prompt compare` shows how it does.
     """
-    from moderation.storage.prompt_states import Changed, Shown
+    from moderation.storage.registry.states import Changed, Shown
 
     with parts() as wiring:
         record = wiring.prompts.find(prompt_id)
@@ -137,7 +137,7 @@ def shadow(prompt_id: str, no_check: bool, reason: str, actor: str, yes: bool, a
 @json_option
 def unshadow(reason: str, actor: str, yes: bool, as_json: bool) -> None:
     """End the shadow: a candidate again, or retired if it was active once. Its verdicts stay."""
-    from moderation.storage.prompt_states import Shown
+    from moderation.storage.registry.states import Shown
 
     with parts() as wiring:
         backbone = wiring.backbone_name
@@ -162,7 +162,7 @@ def _check_reason(reason: str) -> None:
 
 
 def _check_usable(wiring: Wiring, record: PromptRecord, *, no_check: bool) -> None:
-    from moderation.flows.registry import check_usable
+    from moderation.flows.registry.states import check_usable
 
     try:
         check_usable(wiring.prompts, record, wiring.backbone_name, None if no_check else wiring.measures)

@@ -67,8 +67,8 @@ def import_(
     No code in the file is run. What was found in it, and what was left aside, goes to standard error. A prompt that is
     registered already is given the --manifest that it lacks.
     """
-    from moderation.flows.manifest import lessons_in
-    from moderation.flows.prompt import contents, known_parent, register
+    from moderation.flows.registry.prompt import contents, known_parent, register
+    from moderation.flows.tuning.manifest import lessons_in
 
     lessons = lessons_in(manifest) if manifest else []
 
@@ -120,7 +120,7 @@ def export(prompt: str, out: Path, form: str | None, force: bool, as_json: bool)
     Ours is byte for byte what is registered. The original's format holds one vector a side, the question and the
     normalisation; what it can't hold is named.
     """
-    from moderation.flows.prompt import check_vacant, contents, write_file
+    from moderation.flows.registry.prompt import check_vacant, contents, write_file
 
     form = form or ("original" if out.suffix in CHECKPOINTS else "safetensors")
     check_vacant(out, force=force)
@@ -147,7 +147,7 @@ def export(prompt: str, out: Path, form: str | None, force: bool, as_json: bool)
 
 def _give_manifest(wiring: Wiring, prompt_id: PromptId, lessons: Sequence[Lesson], by: By) -> None:
     from moderation.domain.lesson import pack
-    from moderation.storage.manifests import fill_manifest
+    from moderation.storage.registry.manifests import fill_manifest
 
     if fill_manifest(wiring.database, prompt_id, pack(lessons), lessons=len(lessons), by=by):
         say(f"  tuned on: {len(lessons)} pictures, listed with it")

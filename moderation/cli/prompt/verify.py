@@ -10,7 +10,7 @@ import click
 from moderation.cli.shared import counted, json_option, parts, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from moderation.flows.prompt_health import Checked
+    from moderation.flows.registry.health import Checked
 
 _DAMAGED = 4
 
@@ -23,7 +23,7 @@ def verify(no_check: bool, as_json: bool) -> None:
 
     Those in use must also fit the configured backbone. Exit code 4 where something is damaged.
     """
-    from moderation.flows.prompt_health import verify as look
+    from moderation.flows.registry.health import verify as look
 
     if not no_check and importlib.util.find_spec("torch") is None:
         say("torch is not installed: the numbers are not looked at")

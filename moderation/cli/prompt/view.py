@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from moderation.detector import SoftPrompt
     from moderation.domain.prompt import PromptRecord
-    from moderation.flows.prompt import PromptContents
+    from moderation.flows.registry.prompt import PromptContents
     from moderation.wiring import Wiring
 
 SIDES = {"qformer": "Q-Former", "llm": "language model"}
@@ -84,7 +84,7 @@ def activate(wiring: Wiring, backbone: str, prompt_id: str, *, yes: bool, questi
 
     Raises ConfigurationError for a prompt of another backbone than the configured one.
     """
-    from moderation.flows.registry import check_backbone
+    from moderation.flows.registry.states import check_backbone
 
     check_backbone(PromptId(prompt_id), backbone, wiring.backbone_name)
     before = wiring.prompts.active(backbone)

@@ -13,7 +13,7 @@ from moderation.queue.app import BACKFILL_QUEUE
 
 if TYPE_CHECKING:
     from moderation.domain.rescore import RescoreRun
-    from moderation.flows.scan import Scanner
+    from moderation.flows.scanning.scan import Scanner
     from moderation.wiring import Wiring
 
 _LOOK_S = 0.5

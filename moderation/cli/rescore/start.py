@@ -12,8 +12,8 @@ from moderation.cli.shared import by_whom, confirm, counted, parts, print_json, 
 if TYPE_CHECKING:
     from moderation.domain.rescore import RescoreRun, RescoreScope
     from moderation.domain.rescore_diff import RescoreDiff
-    from moderation.flows.rescore import Applied
-    from moderation.flows.scan import Scanner
+    from moderation.flows.rescoring.rescore import Applied
+    from moderation.flows.scanning.scan import Scanner
     from moderation.storage.events import By
     from moderation.wiring import Wiring
 
@@ -66,7 +66,7 @@ def rescore(wishes: Wishes) -> int:
 
 def _run(wiring: Wiring, wishes: Wishes, by: By) -> RescoreRun:
     """The run to pick up, or a new one."""
-    from moderation.flows.rescore import begin, find_run, only_active
+    from moderation.flows.rescoring.rescore import begin, find_run, only_active
 
     prompt_id = only_active(wiring.prompts, wiring.backbone_name)
     known = find_run(wiring.rescores, prompt_id, wishes.scope, to_apply=wishes.to_apply)
@@ -97,7 +97,7 @@ def _finished(wiring: Wiring, run: RescoreRun, scanner: Scanner | None, wishes: 
 
 
 def _apply(wiring: Wiring, wishes: Wishes, diff: RescoreDiff, by: By) -> Applied | None:
-    from moderation.flows.rescore import apply
+    from moderation.flows.rescoring.rescore import apply
 
     if not diff.images:
         say("There is nothing to apply.")

@@ -70,7 +70,7 @@ def report(number: int, out: Path, force: bool) -> None:
     """Write RUN's report: one HTML page that needs nothing else."""
     from moderation.domain.training_run import RunId
     from moderation.errors import ConfigurationError
-    from moderation.flows.prompt import write_file
+    from moderation.flows.registry.prompt import write_file
 
     with parts() as wiring:
         packed = wiring.training_runs.report(RunId(number))

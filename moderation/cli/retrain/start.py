@@ -16,7 +16,7 @@ from moderation.errors import NotEnoughLabels, ServiceDown
 if TYPE_CHECKING:
     from moderation.domain.prompt import PromptRecord
     from moderation.domain.training_run import TrainingRun
-    from moderation.flows.lessons import Curriculum
+    from moderation.flows.retraining.lessons import Curriculum
     from moderation.wiring import Wiring
 
 
@@ -45,7 +45,7 @@ class Wishes:
 
 def retrain(wishes: Wishes) -> int:
     """Does it; returns the exit code. Raises NotEnoughLabels, in a dry run too."""
-    from moderation.flows.enrol import parent_of
+    from moderation.flows.retraining.enrol import parent_of
 
     with parts() as wiring:
         if not wishes.dry_run:
@@ -74,7 +74,7 @@ def retrain(wishes: Wishes) -> int:
 
 
 def _gathered(wiring: Wiring, parent: PromptRecord, wishes: Wishes) -> Curriculum:
-    from moderation.flows.lessons import Asked, gather
+    from moderation.flows.retraining.lessons import Asked, gather
 
     settings = wiring.settings
     asked = Asked(
@@ -91,7 +91,7 @@ def _gathered(wiring: Wiring, parent: PromptRecord, wishes: Wishes) -> Curriculu
 
 
 def _show(curriculum: Curriculum, parent: PromptRecord, wishes: Wishes) -> None:
-    from moderation.flows.lessons import counts
+    from moderation.flows.retraining.lessons import counts
 
     found = counts(curriculum)
     if not wishes.dry_run:
@@ -111,7 +111,7 @@ def _load(wiring: Wiring) -> None:
 
 def _begun(wiring: Wiring, parent: PromptRecord, curriculum: Curriculum, wishes: Wishes) -> TrainingRun:
     from moderation.domain.training_run import RunConfig
-    from moderation.flows.enrol import begin, name_for, ring
+    from moderation.flows.retraining.enrol import begin, name_for, ring
 
     config = RunConfig(
         name=wishes.name or name_for(curriculum),

@@ -13,7 +13,7 @@ from moderation.errors import NoTask
 
 if TYPE_CHECKING:
     from moderation.domain.submission import ImageId
-    from moderation.flows.review import Desk
+    from moderation.flows.reviewing.review import Desk
     from moderation.wiring import Wiring
 
 image_argument = click.argument("image", metavar="IMAGE_ID")

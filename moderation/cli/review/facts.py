@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from moderation.cli.review.picture import Picture
 from moderation.domain.review import Act, Label, Reason, Review, ReviewTask, Trust, shown_reason, standing
 from moderation.domain.verdict import Verdict
-from moderation.flows.review import Answered
+from moderation.flows.reviewing.review import Answered
 
 _MOST_SAID = 3  # lines of an appeal's history that a small screen has room for
 

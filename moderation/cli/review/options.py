@@ -12,7 +12,7 @@ from moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from moderation.domain.submission import ImageId
-    from moderation.flows.review import Desk
+    from moderation.flows.reviewing.review import Desk
     from moderation.wiring import Wiring
 
 

@@ -15,7 +15,7 @@ from moderation.cli.review.screen import View
 from moderation.domain.review import ReviewId, ReviewTask, Said
 from moderation.domain.submission import ImageId
 from moderation.errors import LeaseLost, NothingToUndo, ServiceDown
-from moderation.flows.review import Desk
+from moderation.flows.reviewing.review import Desk
 
 COUNTED_UP_TO = 1000  # more tasks than this are not counted
 _RECENT = 20  # answers that make the pace

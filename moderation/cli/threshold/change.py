@@ -82,7 +82,7 @@ def _show_and_ask(wiring: Wiring, source: str, before: Thresholds, after: Thresh
         old, new = getattr(before, name), getattr(after, name)
         say(f"{name:<16}  {old} -> {new}" if old != new else f"{name:<16}  {old}, as before")
     if not yes:
-        from moderation.flows.threshold import preview
+        from moderation.flows.reviewing.threshold import preview
 
         scope = affected(source, None, wiring.policies.current())
         say("\n" + "\n".join(described(preview(wiring.archive, scope, before, after))) + "\n")

@@ -27,7 +27,7 @@ def preview(
 
     What is not given stays as it is. Images count with their newest verdict, by the prompt that scored last.
     """
-    from moderation.flows.threshold import preview as replay
+    from moderation.flows.reviewing.threshold import preview as replay
     from moderation.storage.policies import for_sources
 
     check_source(source)

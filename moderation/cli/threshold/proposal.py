@@ -16,7 +16,7 @@ from moderation.domain.verdict import Decision
 
 if TYPE_CHECKING:
     from moderation.domain.policy import Policy
-    from moderation.flows.threshold import Outcome, Preview
+    from moderation.flows.reviewing.threshold import Outcome, Preview
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +50,7 @@ def proposed(before: Thresholds, given: Mapping[str, float | None]) -> Threshold
 
 def check_source(source: str) -> None:
     """Raises click.UsageError for what can be no source."""
-    from moderation.flows.submit import MAX_SOURCE_CHARS
+    from moderation.flows.scanning.submit import MAX_SOURCE_CHARS
 
     if not source or len(source) > MAX_SOURCE_CHARS or not source.isprintable():
         raise click.UsageError(f"--source has 1 to {MAX_SOURCE_CHARS} printable characters: {source[:60]!r}")

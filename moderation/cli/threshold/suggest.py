@@ -14,7 +14,7 @@ from moderation.domain.verdict import Decision
 
 if TYPE_CHECKING:
     from moderation.domain.policy import Thresholds
-    from moderation.flows.suggest import Suggestion
+    from moderation.flows.reviewing.suggest import Suggestion
 
 _MISSED = 4
 _BETWEEN = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -53,7 +53,7 @@ def suggest(max_fpr: float, confidence: float, source: str | None, since: dateti
 
 def _certifier() -> Callable[..., Suggestion]:
     try:
-        from moderation.flows.suggest import suggest as certify
+        from moderation.flows.reviewing.suggest import suggest as certify
     except ModuleNotFoundError as error:
         from moderation.cli import no_training
 

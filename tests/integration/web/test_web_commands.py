@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from moderation.domain.review import Reason
-from moderation.storage.review_tasks import NewTask
+from moderation.storage.reviewing.tasks import NewTask
 from tests.command import modctl
 from tests.store import Store, ids
 from tests.website import Website

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.review import Answer, Reason, Role
 from moderation.domain.verdict import Decision
-from moderation.flows.dashboard import DAYS, Overview, overview
+from moderation.flows.reviewing.dashboard import DAYS, Overview, overview
 from moderation.storage.dashboard import Dashboard
 from moderation.storage.tables import VerdictRow
 from tests.moderated import answer, score

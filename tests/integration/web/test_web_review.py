@@ -8,7 +8,7 @@ import pytest
 
 from moderation.domain.review import Act, Answer, Evidence, Reason, Role
 from moderation.domain.submission import ImageId
-from moderation.flows.appeal import appeal
+from moderation.flows.reviewing.appeal import appeal
 from moderation.settings import load_settings
 from moderation.storage.events import By
 from moderation.web.app import create_app

@@ -1,0 +1,1 @@
+"""How good prompts are on labelled pictures."""

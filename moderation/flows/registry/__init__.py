@@ -1,0 +1,1 @@
+"""Which prompts there are, which one is in use, and how they differ."""

@@ -1,0 +1,1 @@
+"""Stored images scored again, and applied when asked."""

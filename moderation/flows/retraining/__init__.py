@@ -1,0 +1,1 @@
+"""From what people flagged to a judged candidate."""

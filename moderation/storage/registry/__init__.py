@@ -1,0 +1,1 @@
+"""Prompts: artefacts, states, manifests, and what is known of how they answer."""

@@ -1,0 +1,1 @@
+"""Runs that score stored images again, and what they change."""

@@ -1,0 +1,1 @@
+"""Tasks, and what people did with them."""

@@ -1,0 +1,1 @@
+"""What a retraining learns from, and its runs."""
