@@ -11,36 +11,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING
 
-from moderation.settings import Settings
-from moderation.storage import schema
-from moderation.storage.chores import Chores
-from moderation.storage.claims import Claims
-from moderation.storage.database import Database
 from moderation.storage.drawn import Drawn
-from moderation.storage.events import Events
-from moderation.storage.policies import Policies
-from moderation.storage.registry.canaries import Canaries
-from moderation.storage.registry.prompts import Prompts
-from moderation.storage.registry.states import PromptStates
 from moderation.storage.replay import Replay
-from moderation.storage.rescoring.apply import Applying
-from moderation.storage.rescoring.batches import RescoreBatches
 from moderation.storage.rescoring.difference import Rescoring
-from moderation.storage.rescoring.runs import Rescores
-from moderation.storage.reviewing.gold import Gold
-from moderation.storage.reviewing.reviewers import Reviewers
-from moderation.storage.reviewing.reviews import Reviews
-from moderation.storage.reviewing.tasks import ReviewTasks
-from moderation.storage.submissions import Submissions
-from moderation.storage.training.claims import TrainingClaims
-from moderation.storage.training.holdout import Holdout
-from moderation.storage.training.labels import Labels
-from moderation.storage.training.runs import TrainingRuns
-from moderation.storage.verdicts import Verdicts
+from moderation.wiring.part import part
+from moderation.wiring.stores import Stores
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -62,84 +40,9 @@ if TYPE_CHECKING:
     from moderation.images import ImageSource
     from moderation.queue.bell import Bell
 
-T = TypeVar("T")
-_making = threading.RLock()
 
-
-class part(cached_property[T]):  # noqa: N801 - reads as the decorator it is
-    """Made when first asked for, once, also by threads that ask together (cached_property has no lock any more)."""
-
-    @overload
-    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
-    @overload
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
-    def __get__(self, instance: object | None, owner: type[Any] | None = None) -> Self | T:
-        if instance is None:
-            return self
-        with _making:
-            return super().__get__(instance, owner)
-
-
-class Wiring:
+class Wiring(Stores):
     """The parts that one set of settings makes. Close it when done."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    @part
-    def raw_database(self) -> Database:
-        """The database, whatever schema it has."""
-        return Database(self.settings.database_url, pool_size=self.settings.concurrency + 4)
-
-    @part
-    def database(self) -> Database:
-        """The database, known to have the schema this code needs. Raises SchemaMismatch, ServiceDown."""
-        schema.check(self.raw_database)
-        return self.raw_database
-
-    @part
-    def submissions(self) -> Submissions:
-        return Submissions(self.database)
-
-    @part
-    def claims(self) -> Claims:
-        return Claims(self.database)
-
-    @part
-    def verdicts(self) -> Verdicts:
-        return Verdicts(self.database)
-
-    @part
-    def policies(self) -> Policies:
-        return Policies(self.database)
-
-    @part
-    def prompts(self) -> Prompts:
-        return Prompts(self.database)
-
-    @part
-    def prompt_states(self) -> PromptStates:
-        return PromptStates(self.database)
-
-    @part
-    def review_tasks(self) -> ReviewTasks:
-        return ReviewTasks(self.database)
-
-    @part
-    def reviews(self) -> Reviews:
-        return Reviews(self.database)
-
-    @part
-    def reviewers(self) -> Reviewers:
-        return Reviewers(self.database)
-
-    @part
-    def gold(self) -> Gold:
-        return Gold(self.database)
-
-    @part
-    def events(self) -> Events:
-        return Events(self.database)
 
     @part
     def archive(self) -> Archive:
@@ -147,26 +50,6 @@ class Wiring:
         from moderation.flows.reviewing.evidence import Archive
 
         return Archive(Replay(self.database), Drawn(self.database), self.reviewers)
-
-    @part
-    def labels(self) -> Labels:
-        return Labels(self.database)
-
-    @part
-    def holdout(self) -> Holdout:
-        return Holdout(self.database)
-
-    @part
-    def training_runs(self) -> TrainingRuns:
-        return TrainingRuns(self.database)
-
-    @part
-    def training_claims(self) -> TrainingClaims:
-        return TrainingClaims(self.database)
-
-    @part
-    def chores(self) -> Chores:
-        return Chores(self.database)
 
     @part
     def drift_watch(self) -> DriftWatch:
@@ -183,18 +66,6 @@ class Wiring:
             backbone=self.backbone_name,
             limits={measure: getattr(self.settings, f"drift_max_{measure}") for measure in Measure},
         )
-
-    @part
-    def rescores(self) -> Rescores:
-        return Rescores(self.database)
-
-    @part
-    def rescore_batches(self) -> RescoreBatches:
-        return RescoreBatches(self.database)
-
-    @part
-    def applying(self) -> Applying:
-        return Applying(self.database)
 
     @part
     def comparer(self) -> Comparer:
@@ -310,10 +181,6 @@ class Wiring:
             batch_size=self.settings.batch_size,
             lease_s=self.settings.lease_s,
         )
-
-    @part
-    def canaries(self) -> Canaries:
-        return Canaries(self.database)
 
     def canary(self, looker: Looker, *, worker: str) -> Canary:
         """This process's check of itself, on the device of `looker`. worker: its name, for the record."""
