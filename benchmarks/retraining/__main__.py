@@ -45,7 +45,7 @@ def main() -> None:
             settings = settings_of(name, url, broker.url, made, second_looks=second_looks)
             told[name] = tell(Installation(settings, stack), made)
     result = {
-        "command": "python -m benchmarks.retraining " + " ".join(sys.argv[1:]),
+        "command": f"python -m benchmarks.retraining --uploads {given.uploads} --others {given.others}",
         "machine": f"{platform.machine()}, {os.cpu_count()} shared cores, Python {platform.python_version()}",
         "family": repr(pictures.LATER),
         "uploads": len(made.uploads), "others": len(made.others), "old": len(made.old),
