@@ -36,10 +36,11 @@ _VALIDATION_SEED = 0  # any number, as long as it stays the same
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled pictures that are read when they are needed. is_fake: bool [N]."""
+    """Labelled pictures, read when they are needed. is_fake: bool [N]; weights: float [N], None: all weigh 1."""
 
     look: Look
     is_fake: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,16 @@ def _epoch(
     expert: PixelExpert,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]],
     device: str,
 ) -> float:
     """One pass; the mean loss."""
     expert.train()
     losses = []
-    for pixels, is_fake in batches:
-        loss = functional.binary_cross_entropy_with_logits(expert(pixels.to(device)), is_fake.to(device))
+    for pixels, is_fake, weights in batches:
+        loss = functional.binary_cross_entropy_with_logits(
+            expert(pixels.to(device)), is_fake.to(device), None if weights is None else weights.to(device)
+        )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(expert.parameters(), _CLIP)
@@ -181,8 +184,9 @@ def _validated(
 
 def _batches(
     examples: Examples, batch_size: int, seed: tuple[int, int], readers: Executor | None
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(pixels uint8 [B, S, S, 3], whether fake float32 [B]) for one epoch of as many draws as there are pictures."""
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """(pixels uint8 [B, S, S, 3], whether fake float32 [B], weights float32 [B]) for one epoch of as many draws as
+    there are pictures."""
     order = _order(examples.is_fake, np.random.default_rng(seed))
 
     def read(place: int) -> NDArray[np.uint8]:
@@ -190,10 +194,11 @@ def _batches(
 
     start = 0
     for crops in _read(read, range(len(order)), batch_size, readers):
-        labels = examples.is_fake[order[start : start + len(crops)]]
+        chosen = np.repeat(order[start : start + len(crops)], [len(one) for one in crops])
         start += len(crops)
-        repeated = np.repeat(labels, [len(one) for one in crops])
-        yield torch.from_numpy(np.concatenate(crops)), torch.from_numpy(repeated.astype(np.float32))
+        labels = torch.from_numpy(examples.is_fake[chosen].astype(np.float32))
+        weights = None if examples.weights is None else torch.from_numpy(examples.weights[chosen].astype(np.float32))
+        yield torch.from_numpy(np.concatenate(crops)), labels, weights
 
 
 def _order(is_fake: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:

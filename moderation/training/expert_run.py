@@ -43,8 +43,9 @@ def with_expert(
         file_crops([image.path for image in images], size, crops, read=decode) for images in (training, measured.images)
     ]
     truth = np.array([image.is_fake for image in training], dtype=bool)
+    weights = np.array([image.weight for image in training])
     tensors = train_expert(
-        Examples(looks[0], truth),
+        Examples(looks[0], truth, None if (weights == 1).all() else weights),
         Examples(looks[1], measured.is_fake),
         seed=plan.seed,
         start=given.tensors if given else None,

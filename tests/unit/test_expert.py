@@ -99,6 +99,18 @@ def test_the_same_seed_gives_the_same_numbers_however_files_are_read(folder: Pat
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
+def test_weights_of_one_change_nothing_and_others_do(folder: Path) -> None:
+    training, validation = _examples(folder, range(16)), _examples(folder, range(16, FILES))
+
+    def train(weights: NDArray[np.float64] | None) -> dict[str, torch.Tensor]:
+        weighed = Examples(training.look, training.is_fake, weights)
+        return train_expert(weighed, validation, seed=7, epochs=1, batch_size=8)
+
+    plain, alike, hard = train(None), train(np.ones(16)), train(np.array([3.0] * 4 + [1.0] * 12))
+    assert all(torch.equal(values, alike[name]) for name, values in plain.items())
+    assert not torch.equal(plain["head.weight"], hard["head.weight"])
+
+
 def test_two_batches_of_crops_are_in_memory_at_most(folder: Path) -> None:
     examples, alive, most = _examples(folder, range(16)), 0, 0
 
