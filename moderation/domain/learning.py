@@ -28,7 +28,7 @@ class Asked:
     """How a retraining is to choose. per_source, per_uploader: most images of a class that one may teach with.
 
     holdout_share: of new groups, to judge. min_labels: of each class, at least. replay: whether to learn again from
-    what the prompt was tuned on. source: learn from this one alone.
+    what the prompt was tuned on. source: learn from this one alone; what is held out of the others judges all the same.
     """
 
     include_weak: bool
@@ -68,12 +68,15 @@ def arrange(images: Iterable[Reviewed], known: Mapping[ImageId, Side], asked: As
     refused |= _contradicted(_rest(everything, refused))
     places = split(everything, known, asked.holdout_share, near)
     refused = {**places.refused, **refused}
-    placed = _rest(ours, refused)
+    placed = [
+        image for image in _rest(everything, refused)
+        if asked.source in (None, image.source) or places.side[image.image_id] is Side.HOLDOUT
+    ]  # fmt: skip
     sides = {image.image_id: places.side[image.image_id] for image in placed if image.image_id not in known}
     refused |= _copied(placed, known)
     refused |= _too_many([image for image in _rest(ours, refused) if places.side[image.image_id] is Side.TRAIN], asked)
     counts = Counter(str(refused[image.image_id]) for image in ours if image.image_id in refused)
-    lessons = [_lesson(image, places) for image in _rest(ours, refused)]
+    lessons = [_lesson(image, places) for image in _rest(placed, refused)]
     return Arranged(tuple(_validating(lessons, asked.seed)), dict(sorted(counts.items())), sides)
 
 

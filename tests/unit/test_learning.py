@@ -254,11 +254,23 @@ def test_where_a_sure_machine_was_wrong_counts_double() -> None:
 
 
 def test_one_source_alone_may_be_asked_for_but_its_near_duplicates_elsewhere_still_count() -> None:
-    known = {ImageId("elsewhere"): Side.HOLDOUT}
+    known = {ImageId("elsewhere"): Side.HOLDOUT, ImageId("app"): Side.TRAIN}
     images = [image("elsewhere", source="app", pdq=at(0)), image("here", pdq=at(1)), image("app", source="app")]
     arranged = arrange(images, known, replace(ASKED, source="web"), near_groups)
-    assert sides(arranged) == {"here": Side.HOLDOUT}
+    assert sides(arranged) == {"elsewhere": Side.HOLDOUT, "here": Side.HOLDOUT}
     assert not arranged.left_out
+
+
+def test_one_source_alone_teaches_but_what_is_held_out_of_the_others_judges_too() -> None:
+    images = [*many(200, "web"), *many(200, "app", source="app"), image("weak", source="app", trust=Trust.WEAK)]
+    everything = arrange(images, {}, ASKED, near_groups)
+    alone = arrange(images, {}, replace(ASKED, source="web"), near_groups)
+    held = {name for name, side in sides(everything).items() if side is Side.HOLDOUT}
+    assert {name for name, side in sides(alone).items() if side is Side.HOLDOUT} == held
+    assert any(name.startswith("app") for name in held)
+    assert not any(name.startswith("app") for name, side in sides(alone).items() if side is not Side.HOLDOUT)
+    assert {name for name in alone.sides if name.startswith("app")} <= held, "no other side is stored"
+    assert not alone.left_out, "what others lack is no loss of this source's"
 
 
 @pytest.mark.parametrize(("width", "height", "band"), [

@@ -20,7 +20,7 @@ _COUNT = click.IntRange(1)
 @click.option("--min-labels", type=_COUNT, help="Labels of each class, at least (MODERATION_RETRAIN_MIN_LABELS).")
 @click.option("--per-source", type=_COUNT, help="Images of a class from one source (MODERATION_RETRAIN_PER_SOURCE).")
 @click.option("--per-uploader", type=_COUNT, help="... from one uploader (MODERATION_RETRAIN_PER_UPLOADER).")
-@click.option("--source", help="Learn from images of this source alone.")
+@click.option("--source", help="Learn from images of this source alone; those held out of all judge.")
 @click.option("--no-replay", is_flag=True, help="Rehearse nothing of what the active prompt was tuned on.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=42, show_default=True,
               help="The same seed, labels and active prompt give the same candidate.")  # fmt: skip

@@ -134,15 +134,19 @@ def _labels_missing(lessons: Iterable[Lesson], left_out: Mapping[str, int], aske
     listed = list(lessons)
     missing = []
     for is_fake, name in enumerate(_CLASSES):
-        ours = [lesson for lesson in listed if lesson.is_fake == bool(is_fake)]
+        all_of_class = [lesson for lesson in listed if lesson.is_fake == bool(is_fake)]
+        ours = [lesson for lesson in all_of_class if asked.source in (None, lesson.source)]
         kind = "usable" if asked.include_weak else "trusted"
+        of = "" if asked.source is None else f" of source {asked.source}"
         if len(ours) < asked.min_labels:
-            missing.append(f"{name}: {len(ours)} images with a {kind} label; {asked.min_labels} are needed")
+            missing.append(f"{name}: {len(ours)} images{of} with a {kind} label; {asked.min_labels} are needed")
             continue
-        held = sum(lesson.side is Side.HOLDOUT for lesson in ours)
+        held = sum(lesson.side is Side.HOLDOUT for lesson in all_of_class)
         needed = GATE_NEEDS if asked.min_labels >= GATE_NEEDS else 1  # who wants fewer labels sees what the gate says
         if held < needed:
-            missing.append(f"{name}: {held} of {len(ours)} images in the holdout; {needed} are needed to judge by")
+            missing.append(
+                f"{name}: {held} of {len(all_of_class)} images in the holdout; {needed} are needed to judge by"
+            )
         sides = {lesson.side for lesson in ours}
         missing += [f"{name}: no image to {verb} on" for side, verb in _VERBS.items() if side not in sides]
     weak = left_out.get(LeftOut.WEAK, 0)
