@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     BigInteger,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -19,7 +20,9 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    cast,
     text,
+    type_coerce,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -44,6 +47,16 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Bytes(TypeDecorator[bytes]):
+    """Bytes, also where a hand wrote text, which SQLite keeps as text: damage must be seen, not crash."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[bytes]) -> ColumnElement[bytes]:
+        return type_coerce(cast(column, LargeBinary), self)
 
 
 # SQLite counts rows by itself only for INTEGER keys.
@@ -123,7 +136,7 @@ class PromptRow(Base):
 
     prompt_id: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    blob: Mapped[bytes] = mapped_column(LargeBinary)
+    blob: Mapped[bytes] = mapped_column(Bytes)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     backbone: Mapped[str] = mapped_column(Text)
     backbone_revision: Mapped[str] = mapped_column(Text)
@@ -131,7 +144,7 @@ class PromptRow(Base):
     parent: Mapped[str | None] = mapped_column(ForeignKey("prompt.prompt_id"))
     question: Mapped[str] = mapped_column(Text)
     metrics: Mapped[dict[str, Any]]
-    manifest: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    manifest: Mapped[bytes | None] = mapped_column(Bytes, deferred=True)
     created_at: Mapped[datetime]
     activated_at: Mapped[datetime | None]
 

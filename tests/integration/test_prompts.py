@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from moderation.domain.prompt import PromptId, PromptRecord, PromptState
@@ -128,6 +128,19 @@ def test_changed_bytes_are_refused(store: Store) -> None:
         session.execute(update(PromptRow).where(PromptRow.prompt_id == record.prompt_id).values(blob=b"evil"))
     with pytest.raises(ConfigurationError, match=record.prompt_id):
         store.prompts.blob(record.prompt_id)
+
+
+@pytest.mark.parametrize("written", ["'no bytes'", "x'ff00' || blob"])
+def test_text_that_a_hand_wrote_in_the_place_of_bytes_is_damage_and_is_mended(store: Store, written: str) -> None:
+    record = register(store, b"one")
+    with store.database.write() as session:
+        if "x'" in written and session.get_bind().dialect.name != "sqlite":
+            pytest.skip("only SQLite keeps text in a column of bytes")
+        session.execute(text(f"UPDATE prompt SET blob = {written} WHERE prompt_id = '{record.prompt_id}'"))
+    with pytest.raises(ConfigurationError, match="were changed"):
+        store.prompts.blob(record.prompt_id)
+    assert register(store, b"one") == record
+    assert store.prompts.blob(record.prompt_id) == b"one"
 
 
 def test_finding_by_the_start_of_an_id(store: Store) -> None:

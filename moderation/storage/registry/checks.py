@@ -25,7 +25,7 @@ def damage(row: Row) -> str:
 def check_whole(row: Row) -> None:
     """Raises ConfigurationError for damaged bytes."""
     if problem := damage(row):
-        hint = "activate another (modctl prompt list), or bring its row back from a backup; see: modctl prompt verify"
+        hint = "take the same file in again (modctl prompt import FILE), or choose another: modctl prompt verify"
         raise ConfigurationError("prompt", problem, hint=hint)
 
 
