@@ -79,7 +79,7 @@ class CanaryWatch:
         since = self._good_at.isoformat(timespec="seconds")
         log.critical(
             "this worker takes no more work and ends itself: %s\n  what it scored since %s is in doubt: "
-            "modctl rescore --since %s",
+            "modctl rescore --again --since %s",
             error,
             since,
             since,

@@ -45,38 +45,51 @@ OPEN = (RescoreState.QUEUED, RescoreState.RUNNING)
 
 @dataclass(frozen=True, slots=True)
 class RescoreScope:
-    """Which images: those whose newest verdict fits all of this. None: any. `words`: the time as it was asked for."""
+    """Which images: those whose newest verdict fits all of this. None: any. `words`: the time as it was asked for.
+
+    again_until: verdicts of the active prompt itself, too, if they were made before then; for scores that are in doubt.
+    """
 
     source: str | None = None
     decision: Decision | None = None
     since: datetime | None = None
     words: str = ""
+    again_until: datetime | None = None
+
+    @property
+    def is_again(self) -> bool:
+        """Whether the active prompt scores what it has scored already."""
+        return self.again_until is not None
 
     def is_asked_by(self, other: RescoreScope) -> bool:
         """Whether the same words ask for both."""
-        return (self.source, self.decision, self.words) == (other.source, other.decision, other.words)
+        same = (self.source, self.decision, self.words) == (other.source, other.decision, other.words)
+        return same and self.is_again == other.is_again
 
     def described(self) -> str:
         """For people."""
         parts = [f"source {self.source}"] if self.source is not None else []
         parts += [str(self.decision)] if self.decision else []
         parts += [f"scored since {self.since:%Y-%m-%d %H:%M} UTC"] if self.since else []
+        parts += ["those of the active prompt, too"] if self.is_again else []
         return ", ".join(parts) or "all images"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by field."""
         since = self.since.isoformat() if self.since else None
-        return {"source": self.source, "decision": self.decision, "since": since, "words": self.words}
+        again = {"again_until": self.again_until.isoformat()} if self.again_until else {}
+        return {"source": self.source, "decision": self.decision, "since": since, "words": self.words, **again}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
         """What `to_json` gave."""
-        since, decision = found["since"], found["decision"]
+        since, decision, again_until = found["since"], found["decision"], found.get("again_until")
         return cls(
             source=found["source"],
             decision=Decision(decision) if decision else None,
             since=datetime.fromisoformat(since) if since else None,
             words=found["words"],
+            again_until=datetime.fromisoformat(again_until) if again_until else None,
         )
 
 

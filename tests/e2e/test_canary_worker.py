@@ -107,7 +107,7 @@ def test_a_worker_whose_answers_moved_takes_no_more_work_and_another_does_it_all
     (critical,) = [line for line in broken.lines() if line["level"] == "CRITICAL" and line.get("event")]
     assert critical["event"] == "canary failed"
     assert "picture 'turned' was" in critical["message"]
-    assert "modctl rescore --since" in critical["message"]
+    assert "modctl rescore --again --since" in critical["message"]
     after = broken.lines()[broken.lines().index(critical) :]
     assert not [line for line in after if "batch" in line]
     event = failures(stack)[0]

@@ -91,6 +91,24 @@ def test_from_the_first_score_to_the_new_verdicts(platform: str, tmp_path: Path)
     assert ok("audit", "verify").code == 0
 
 
+def test_what_the_active_prompt_scored_itself_is_scored_again_when_asked(platform: str) -> None:
+    first = ok("rescore", "--local", "--rate", "1000", "--apply", "--yes", "--json").json()
+    assert first["applied"]["images"] == 8
+    assert ok("rescore", "--local", "--json").json()["diff"]["images"] == 0  # all verdicts are its own by now
+    again = ("rescore", "--local", "--rate", "1000", "--again", "--since", "2h")
+    found = ok(*again, "--json").json()
+    assert (found["run"]["images"], found["run"]["scored"], found["diff"]["images"]) == (8, 8, 8)
+    assert rounds() == [1] * 8 + [2] * 8
+    applied = ok(*again, "--apply", "--yes", "--json").json()
+    assert applied["run"]["run_id"] == found["run"]["run_id"]
+    assert (applied["applied"]["images"], applied["applied"]["changed"]) == (8, 0)
+    assert rounds() == [1] * 8 + [2] * 8 + [3] * 8
+    assert "those of the active prompt, too" in ok("rescore", "status").out
+    later = ok(*again, "--json").json()
+    assert later["run"]["run_id"] != found["run"]["run_id"]
+    assert later["run"]["images"] == 8
+
+
 def test_a_run_can_be_left_looked_at_and_ended(platform: str) -> None:
     left = ok("rescore", "--no-watch", "--source", "web", "--json")
     run = left.json()["run"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 from click.core import ParameterSource
 
@@ -14,6 +16,7 @@ from moderation.domain.verdict import Decision
 @click.option("--source", help="Only images of this source.")
 @click.option("--decision", type=click.Choice(list(Decision), case_sensitive=False), help="Only images decided so.")
 @click.option("--since", metavar="TIME", help="Only images scored since: a span back (90m, 24h, 7d) or an ISO time.")
+@click.option("--again", is_flag=True, help="Also what the active prompt has scored: its scores are in doubt.")
 @click.option("--rate", type=click.FloatRange(0, 100_000, min_open=True),
               help="Images a second (MODERATION_RESCORE_RATE).")  # fmt: skip
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True,
@@ -31,6 +34,7 @@ def command(
     source: str | None,
     decision: Decision | None,
     since: str | None,
+    again: bool,
     rate: float | None,
     limit: int,
     to_apply: bool,
@@ -43,9 +47,9 @@ def command(
 ) -> None:
     """Score stored images again with the active prompt, and show what that would change.
 
-    Only images whose verdict is another prompt's. A worker that listens to the queue `backfill` does it (modctl worker
-    --queues backfill), slowly. Ctrl-C leaves the run to it; the same command picks it up again. No decision changes
-    before --apply.
+    Only images whose verdict is another prompt's, unless --again. A worker that listens to the queue `backfill` does it
+    (modctl worker --queues backfill), slowly. Ctrl-C leaves the run to it; the same command picks it up again. No
+    decision changes before --apply.
     """
     from moderation.cli.rescore.start import Wishes, rescore
     from moderation.domain.rescore import RescoreScope
@@ -60,6 +64,7 @@ def command(
         decision=Decision(decision) if decision else None,
         since=Since().convert(since, None, context) if since else None,
         words=since or "",
+        again_until=datetime.now(UTC) if again else None,
     )
     wishes = Wishes(scope, rate, limit, to_apply, local, watch, yes, reason, actor, as_json)
     raise SystemExit(rescore(wishes))

@@ -113,7 +113,8 @@ def find_run(rescores: Rescores, prompt_id: PromptId, scope: RescoreScope, *, to
         if run.scope.is_asked_by(scope):
             if run.is_open or (run.state is RescoreState.DONE and to_apply):
                 return run
-            is_of_use = run.state in (RescoreState.DONE, RescoreState.APPLIED)
+            # To score again is asked for anew each time: nothing ever lacks a score then.
+            is_of_use = run.state in (RescoreState.DONE, RescoreState.APPLIED) and not scope.is_again
             return run if is_of_use and not rescores.lacking(run.scope, prompt_id) else None
     return None
 

@@ -1,4 +1,5 @@
-"""The images of a rescoring run, as conditions: done, their newest verdict within its scope and by another prompt.
+"""The images of a rescoring run, as conditions: done, their newest verdict within its scope and, but for a run that
+scores again, by another prompt.
 
 A submission that is done has its newest verdict in its current round; so rounds say which that is.
 """
@@ -18,14 +19,14 @@ NEW = aliased(VerdictRow)
 
 
 def in_scope(database: Database, scope: RescoreScope, prompt_id: str) -> list[ColumnElement[bool]]:
-    """Joins SubmissionRow with its newest verdict, OLD, where it fits and is not by `prompt_id`."""
+    """Joins SubmissionRow with its newest verdict, OLD, where it fits and is not by `prompt_id` (see `again_until`)."""
     conditions = [
         # By the index of states, nearly all images would be sorted for each page of them.
         database.unindexed(SubmissionRow.state) == State.DONE,
         OLD.image_id == SubmissionRow.image_id,
         OLD.round == SubmissionRow.round,
         OLD.shadow.is_(False),
-        OLD.prompt_id != prompt_id,
+        OLD.prompt_id != prompt_id if scope.again_until is None else OLD.created_at < scope.again_until,
     ]
     if scope.source is not None:
         conditions.append(OLD.source == scope.source)
