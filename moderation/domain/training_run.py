@@ -90,8 +90,9 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class GateState:
-    """What the gate said of a prompt, in the newest run that ended with it."""
+    """What the gate said of a prompt, in the newest run that ended with it. against: the one that was active then."""
 
     run_id: RunId
+    against: PromptId
     passed: bool
     reasons: tuple[str, ...]

@@ -67,12 +67,12 @@ def damage(database: Database, prompt_id: str, **values: Any) -> None:
         session.execute(update(PromptRow).where(PromptRow.prompt_id == prompt_id).values(values or {"blob": b"evil"}))
 
 
-def refused_by_gate(database: Database, prompt_id: str) -> None:
+def refused_by_gate(database: Database, prompt_id: str, state: str = "refused") -> None:
     now = datetime.now(UTC)
     with database.write() as session:
         session.add(
             TrainingRunRow(
-                state="refused", backbone="miniature", parent=SHIPPED_ID, config={}, manifest=b"", manifest_sha256="",
+                state=state, backbone="miniature", parent=SHIPPED_ID, config={}, manifest=b"", manifest_sha256="",
                 progress={}, metrics={"gate": {"reasons": ["source web: worse by 0.04"]}}, prompt_id=prompt_id,
                 error="", attempts=1, cancel_requested=False, actor="eve", reason="", created_at=now, finished_at=now,
             )
@@ -248,8 +248,24 @@ def test_a_refused_candidate_needs_force(database: Database) -> None:
     event = events("prompt.activate")[0]
     assert (event["payload"]["forced"], event["payload"]["refused_by_run"]) == (True, 1)
     shown = ok("prompt", "show", other).out
-    assert "its gate REFUSED it: source web: worse by 0.04" in shown
+    assert f"its gate REFUSED it against {SHIPPED_ID}: source web: worse by 0.04" in shown
     assert f"activated in the place of {SHIPPED_ID}, though the gate of run 1 refused it, by eve: {WHY[1]}" in shown
+
+
+def test_a_gate_that_compared_with_another_prompt_than_the_active_one_is_warned_of(database: Database) -> None:
+    late, other = add(database, blob()), add(database, blob(0.5), "meanwhile")
+    refused_by_gate(database, late, "passed")
+    assert {each["name"]: each["gate"] for each in ok("prompt", "list", "--json").lines()} == {
+        "shipped": None, "other": "passed", "meanwhile": None,
+    }  # fmt: skip
+    assert act("activate", other).code == 0
+    done = act("activate", late)
+    assert done.code == 0
+    assert f"Warning: the gate of training run 1 compared it with {SHIPPED_ID}, not with the one that is active" in (
+        done.err
+    )
+    ok("prompt", "rollback", "--to", SHIPPED_ID, *WHY, "--yes")
+    assert "Warning" not in act("activate", late).err
 
 
 def test_an_import_does_not_get_past_the_gate(database: Database, tmp_path: Path) -> None:

@@ -115,7 +115,8 @@ def _gate_told(gate: GateState | None) -> str:
     if gate is None:
         return "none, so no gate"
     said = "passed it" if gate.passed else "REFUSED it"
-    return f"{gate.run_id}, its gate {said}" + (f": {'; '.join(gate.reasons)}" if gate.reasons else "")
+    why = f": {'; '.join(gate.reasons)}" if gate.reasons else ""
+    return f"{gate.run_id}, its gate {said} against {gate.against}{why}"
 
 
 def _manifest_told(manifest: dict[str, Any] | None) -> str:

@@ -63,6 +63,9 @@ def activate(prompt_id: str, force: bool, no_check: bool, reason: str, actor: st
             say("it is the shadow now, and will be so no more")
         if gate is not None and refused:
             say(f"Warning: the gate of training run {gate.run_id} refused it: {'; '.join(gate.reasons) or 'no reason'}")
+        elif gate is not None and before is not None and gate.against != before.prompt_id:
+            say(f"Warning: the gate of training run {gate.run_id} compared it with {gate.against}, not with the one "
+                "that is active now: whether it is no worse than that one, nobody has looked")  # fmt: skip
         confirm("Activate it?", yes=yes)
         shown = None if yes else Shown(before.prompt_id if before else None)
         by = by_whom(wiring, actor, reason)

@@ -7,6 +7,7 @@ import hashlib
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from moderation.domain.prompt import PromptId
 from moderation.domain.training_run import GateState, RunId, RunState
 from moderation.errors import ConfigurationError
 from moderation.storage.loop_tables import TrainingRunRow as Run
@@ -31,9 +32,12 @@ def check_whole(row: Row) -> None:
 
 def gate_state(session: Session, prompt_id: str) -> GateState | None:
     """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate."""
-    query = select(Run.run_id, Run.state, Run.metrics).where(Run.prompt_id == prompt_id, Run.state.in_(_JUDGED))
+    columns = (Run.run_id, Run.parent, Run.state, Run.metrics)
+    query = select(*columns).where(Run.prompt_id == prompt_id, Run.state.in_(_JUDGED))
     newest = session.execute(query.order_by(Run.run_id.desc()).limit(1)).first()
     if newest is None:
         return None
     reasons = (newest.metrics.get("gate") or {}).get("reasons") or ()
-    return GateState(RunId(newest.run_id), newest.state == RunState.PASSED, tuple(str(reason) for reason in reasons))
+    return GateState(
+        RunId(newest.run_id), PromptId(newest.parent), newest.state == RunState.PASSED, tuple(map(str, reasons))
+    )
