@@ -14,6 +14,7 @@ import click
 from moderation.cli import INSTALL_SCORING
 from moderation.cli.doctor_alarms import alarm_findings
 from moderation.cli.doctor_prompts import registry_finding
+from moderation.cli.doctor_runs import run_findings
 from moderation.cli.finding import Finding, Health
 from moderation.cli.shared import json_option, parts, print_json, print_table
 from moderation.errors import ConfigurationError, ModerationError, ServiceDown
@@ -78,6 +79,7 @@ def examine(wiring: Wiring) -> Iterator[Finding]:
     yield registry
     if known:
         yield from alarm_findings(wiring)
+        yield from run_findings(wiring)
     broker = _guarded("broker", lambda: _broker(wiring))
     yield broker
     heard = broker.health is Health.OK

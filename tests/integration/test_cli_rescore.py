@@ -126,6 +126,23 @@ def test_a_run_can_be_left_looked_at_and_ended(platform: str) -> None:
     assert [json.loads(line)["state"] for line in ok("rescore", "status", "--json").out.splitlines()] == ["cancelled"]
 
 
+def test_doctor_names_a_run_that_no_worker_will_take(
+    platform: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> list[tuple[str, str]]:
+        findings = modctl("doctor", "--json").json()["findings"]
+        return [(each["health"], each["seen"]) for each in findings if each["part"] == "rescoring"]
+
+    assert found() == []
+    run = ok("rescore", "--no-watch", "--json").json()["run"]["run_id"]
+    assert found() == [("ok", f"run {run} is queued")]  # no broker answers, which is a finding of its own
+    monkeypatch.setenv("MODERATION_BROKER_URL", broker_url)
+    assert found() == [("warning", f"run {run} is queued, and no worker listens to backfill")]
+    assert f"or end the run: modctl rescore cancel {run}" in modctl("doctor").out
+    ok("rescore", "cancel", run, "--yes")
+    assert found() == []
+
+
 def test_an_interrupted_local_run_is_picked_up(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from moderation.storage.rescoring.batches import RescoreBatches
 
