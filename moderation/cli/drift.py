@@ -71,8 +71,12 @@ def _plain(report: DriftReport) -> dict[str, Any]:
 
 
 def _show(report: DriftReport) -> None:
+    from moderation.domain.drift_limits import ALL_SOURCES
+
     if not any(each.images or each.images_before for each in report.sources):
-        click.echo("No image was scored in these spans.")
+        only = report.sources[0].source if len(report.sources) == 1 else ALL_SOURCES
+        of = "" if only == ALL_SOURCES else f" of source {only!r}"
+        click.echo(f"No image{of} was scored in these spans, so there is nothing to compare.")
         return
     until, split, since = map(local_time, (report.until, report.split, report.since))
     click.echo(f"{split} to {until}, beside {since} to {split}; scores by prompt {report.prompt_id}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from shlex import quote
 
 ALL_SOURCES = "*"
 
@@ -54,7 +55,7 @@ class Broken:
 
 def remedy(measure: Measure, source: str) -> str:
     """What to do about this one."""
-    only = "" if source == ALL_SOURCES else f" --source {source}"
+    only = "" if source == ALL_SOURCES else f" --source {quote(source)}"
     match measure:
         case Measure.PSI | Measure.KS:
             return (

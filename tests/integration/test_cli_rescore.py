@@ -95,6 +95,9 @@ def test_what_the_active_prompt_scored_itself_is_scored_again_when_asked(platfor
     first = ok("rescore", "--local", "--rate", "1000", "--apply", "--yes", "--json").json()
     assert first["applied"]["images"] == 8
     assert ok("rescore", "--local", "--json").json()["diff"]["images"] == 0  # all verdicts are its own by now
+    assert ok("rescore", "--local").out == (
+        "Nothing to do: no image in its scope has a verdict by another prompt than the active one.\n"
+    )
     again = ("rescore", "--local", "--rate", "1000", "--again", "--since", "2h")
     found = ok(*again, "--json").json()
     assert (found["run"]["images"], found["run"]["scored"], found["diff"]["images"]) == (8, 8, 8)

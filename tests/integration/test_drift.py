@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import insert
 
 from moderation.domain.drift import MIN_IMAGES, DriftReport, SourceDrift
-from moderation.domain.drift_limits import ALL_SOURCES, Limits, Measure
+from moderation.domain.drift_limits import ALL_SOURCES, Limits, Measure, remedy
 from moderation.domain.policy import ANY_SOURCE, Thresholds
 from moderation.domain.review import Answer, Role
 from moderation.domain.verdict import Decision
@@ -302,6 +302,7 @@ def by_source(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_the_command(commanded: Store) -> None:
     assert "No image was scored" in ok("drift").out
+    assert "No image of source 'a b' was scored" in ok("drift", "--source", "a b").out
     write(commanded, LONG_AGO, usual(1))
     write(commanded, JUST_NOW, usual(2))
     fine = ok("drift")
@@ -319,6 +320,10 @@ def test_the_command(commanded: Store) -> None:
     assert {broken["measure"] for broken in report["broken"]} == {"psi", "ks", "flagged"}
     assert report["broken"][0]["setting"] == "MODERATION_DRIFT_MAX_PSI"
     assert kinds(commanded) == []
+
+
+def test_what_to_do_can_be_pasted() -> None:
+    assert remedy(Measure.PSI, "my source").count("modctl verdicts --source 'my source'") == 1
 
 
 @pytest.mark.parametrize("span", ["7", "0d", "soon", "-1d", "99999999999d", "999999999w"])

@@ -9,6 +9,7 @@ import click
 
 from moderation.cli.figures import aligned
 from moderation.cli.shared import Since, counted, json_option, parts, print_json, print_table, say
+from moderation.domain.prompt import PromptState
 from moderation.domain.verdict import Decision
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def compare(
         _show(found, one, other)
     else:
         click.echo("No image was scored by both" + (" that fits." if source or since else " yet."))
-        say(f"Let one score beside the other: modctl prompt shadow {other.prompt_id}")
+        if PromptState.SHADOW in (one.state, other.state):
+            say("The shadow scores from the next batch on; workers of an older version know no shadow.")
+        else:
+            say(f"Let one score beside the other: modctl prompt shadow {other.prompt_id}")
 
 
 def _show(found: Compared, one: PromptRecord, other: PromptRecord) -> None:

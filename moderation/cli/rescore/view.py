@@ -43,7 +43,10 @@ def say_failures(run: RescoreRun) -> None:
 def print_diff(diff: RescoreDiff) -> None:
     """The difference, on standard output."""
     if not diff.images:
-        click.echo("Nothing to compare: no image in the run's scope has a new score beside another prompt's verdict.")
+        if diff.unscored:
+            click.echo(f"Nothing to compare: {counted(diff.unscored, 'image')} in its scope, none with a new score.")
+        else:
+            click.echo("Nothing to do: no image in its scope has a verdict by another prompt than the active one.")
         return
     rows = [["", *(f"to {new}" for new in Decision)]]
     rows += [[f"from {old}", *(f"{diff.moves[old, new]:,}" for new in Decision)] for old in Decision]
@@ -51,7 +54,8 @@ def print_diff(diff: RescoreDiff) -> None:
     if diff.unscored:
         lines.append(f"{counted(diff.unscored, 'image')} of the scope without a new score: nothing changes for them.")
     if diff.to_review:
-        lines.append(f"People would be asked about {counted(diff.to_review, 'image')} that nobody has looked at yet.")
+        lines.append(f"People would be asked about {counted(diff.to_review, 'image')} that nobody has looked at yet;")
+        lines.append("the shares of the others that the policy has checked come on top.")
     click.echo("\n".join([*lines, *_right(diff.reviewed)]))
     if len(diff.by_source) > 1:
         _print_sources(diff)
