@@ -19,6 +19,7 @@ from moderation.evaluation.paired import scored
 from moderation.evaluation.thumbnails import MOST, thumbnail_of
 from moderation.evaluation.tuning_report import EpochRow
 
+_ROWS = 12  # of one kind; more names are told in one row
 PARTS = {HOLDOUT: "Reviewed images, held out", REPLAY: "Replay: what the base prompt knew, held out"}
 
 
@@ -158,6 +159,8 @@ def _counted(counts: Mapping[str, Any], within: str = "") -> list[tuple[str, lis
         heading = f"{within}, {_spoken(name)}" if within else _spoken(name)
         if isinstance(value, Mapping) and value and all(isinstance(each, Mapping) for each in value.values()):
             found.append((heading, [(_spoken(row), _said(each)) for row, each in value.items()]))
+        elif isinstance(value, Mapping) and len(value) > _ROWS:
+            found.append((heading, [("of each", _said(value))]))
         elif isinstance(value, Mapping):
             found += _counted(value, heading)
     return found

@@ -103,10 +103,13 @@ def test_a_run_here_ends_with_the_gates_word_and_the_candidate_active_if_asked(s
     assert "judging" in done.err
     shown = ok("retrain", "status", run.run_id)
     assert "holdout" in shown.out
+    assert "lost, won: newly wrong, newly right" in shown.out
     assert done.out in shown.out
     assert f"{run.prompt_id}" in ok("retrain", "status").out
     page = tmp_path / "report.html"
     ok("retrain", "report", run.run_id, "--out", page)
-    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "validation, all parts together" in text
     assert "this file exists" in refusal(modctl("retrain", "report", run.run_id, "--out", page))
     assert ok("retrain", "resume", run.run_id, "--json").json()["run_id"] == run.run_id  # it has ended: told again

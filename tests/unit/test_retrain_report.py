@@ -200,6 +200,12 @@ def test_both_parts_have_their_curves(page: Page) -> None:
     assert text.index("Reviewed images, held out") < text.index("Replay: what the base prompt knew")
 
 
+def test_a_long_list_of_generators_is_one_row() -> None:
+    text = drawn(told(counts={"replay": {"pictures": 60, "generator": {f"g{n}": n + 1 for n in range(40)}}})).text
+    assert "1 g0, 2 g1, 3 g2" in text
+    assert text.count('<th scope="row">g') == 0
+
+
 def test_a_run_with_nothing_to_judge_has_a_report_too() -> None:
     rows = judged().select(np.zeros(N, dtype=np.bool_))
     page = drawn(told(rows, history=[], counts={}, facts={}, warning=""))

@@ -24,7 +24,7 @@ _COUNT = click.IntRange(1)
 @click.option("--no-replay", is_flag=True, help="Rehearse nothing of what the active prompt was tuned on.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=42, show_default=True,
               help="The same seed, labels and active prompt give the same candidate.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Epochs, at most. [by the number of images]")
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Epochs of the word, at most. [by the number of images]")
 @click.option("--name", help="What the candidate is called. [retrained-... after what it learned from]")
 @click.option("--local", is_flag=True, help="Work in this process, without broker and worker.")
 @click.option("--activate", is_flag=True, help="Activate the candidate if the gate passes it; takes --reason.")

@@ -42,7 +42,7 @@ def print_manifest(counts: Mapping[str, Any], parent: str) -> None:
         "sizes": _listed(counts["size"]),
         "groups": f"{counts['groups']:,}; near-duplicates are one",
         "hard": f"{counts['hard']:,} that a sure machine got wrong; they weigh more",
-        "held out": f"{counts['held_out']:,}; {counts['newly_placed']:,} of the images get their side now, for good",
+        "held out": f"{counts['held_out']:,}; {counts['newly_placed']:,} get their side with this run, for good",
         "replayed fakes": _listed(replay["generator"]),
         "left out": _listed(counts["left_out"]) or "none",
         "lessons": counts["sha256"],

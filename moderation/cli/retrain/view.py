@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from moderation.cli.shared import local_time, print_facts, print_json, print_table, say
+from moderation.cli.shared import counted, local_time, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from moderation.domain.training_run import TrainingRun
@@ -91,12 +92,21 @@ def _print_gate(run: TrainingRun) -> None:
         GATE_FOLD,
         GATE_RIGHT,
         GATE_SPARE,
+        WHOLE,
         GateResult,
         gate_rows_text,
     )
+    from moderation.evaluation.gate_rules import FEWEST
 
     gate = GateResult.from_json(run.metrics["gate"])
-    print_table(GATE_COLUMNS, gate_rows_text(gate), right=GATE_RIGHT, fold=GATE_FOLD, spare=GATE_SPARE)
+    shown = [line for line in gate.lines if line.slice == WHOLE or line.n_own >= FEWEST]
+    rows = gate_rows_text(replace(gate, lines=tuple(shown)))
+    print_table(GATE_COLUMNS, rows, right=GATE_RIGHT, fold=GATE_FOLD, spare=GATE_SPARE)
+    click.echo("difference of AUC, or (right) of accuracy; lost, won: newly wrong, newly right")
+    if small := len(gate.lines) - len(shown):
+        click.echo(
+            f"not shown: {counted(small, 'slice')} of fewer than {FEWEST} images, too few to say; the report has them"
+        )
     click.echo(f"\n{gate.word}: {run.prompt_id} ({run.config.name}) against {run.parent}")
     if lost := run.metrics.get("left_out"):
         click.echo("  not to be had: " + ", ".join(f"{count:,} {why}" for why, count in lost.items()))
