@@ -114,15 +114,14 @@ def _bar() -> Iterator[Callable[[TrainingRun], None]]:
 
 
 def _lines() -> Callable[[TrainingRun], None]:
-    said: tuple[str, Any] = ("", None)
+    said = ("", "")
 
     def tell(run: TrainingRun) -> None:
         nonlocal said
-        now = (_stage(run), run.progress.get("epoch") if run.progress.get("stage") == "tuning" else None)
+        now = (_stage(run), _figures(run.progress))
         if run.is_open and now != said:
             said = now
-            figures = _figures(run.progress) if now[1] else ""
-            say(f"{now[0]}: {figures}" if figures else now[0])
+            say(": ".join(filter(None, now)))
 
     return tell
 
@@ -136,7 +135,11 @@ def _stage(run: TrainingRun) -> str:
 
 
 def _figures(progress: Any) -> str:
-    """'epoch 3, val 0.123, AUC 0.987' of the last epoch; it fits beside the bar into 80 columns."""
+    """'epoch 3, val 0.123, AUC 0.987' while it tunes, the expert's epoch after that; beside the bar into 80 columns."""
+    if progress.get("stage") == "expert":
+        return f"epoch {progress['done']}" if progress.get("done") else ""
+    if progress.get("stage") != "tuning":
+        return ""
     loss, auc = progress.get("validation_loss"), progress.get("validation_auc")
     if loss is None or auc is None:
         return ""
