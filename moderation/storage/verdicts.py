@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
-from moderation.domain.submission import ImageId
+from moderation.domain.submission import ImageId, State
 from moderation.domain.verdict import Decision, Verdict
 from moderation.storage.database import Database
 from moderation.storage.submissions import chunks
+from moderation.storage.tables import SubmissionRow
 from moderation.storage.tables import VerdictRow as Row
 
 IDS_PER_QUERY = 1000
@@ -61,8 +62,12 @@ class Verdicts:
             return [_domain(row) for row in session.scalars(query.limit(limit))]
 
     def counts(self) -> dict[Decision, int]:
-        """How many verdicts led to each decision."""
-        query = select(Row.decision, func.count()).where(Row.shadow.is_(False)).group_by(Row.decision)
+        """How many of the images that are done each decision holds for; one scored more than once counts once."""
+        query = select(Row.decision, func.count()).group_by(Row.decision)
+        query = query.join(
+            SubmissionRow, and_(SubmissionRow.image_id == Row.image_id, SubmissionRow.round == Row.round)
+        )
+        query = query.where(Row.shadow.is_(False), SubmissionRow.state == State.DONE)
         with self._database.read() as session:
             found = dict(session.execute(query).all())
         return {decision: found.get(decision, 0) for decision in Decision}

@@ -43,6 +43,8 @@ def test_filters_and_order(store: Store) -> None:
 def test_counts_name_every_decision(store: Store) -> None:
     settle(store, {"a": Decision.ALLOW, "b": Decision.ALLOW, "c": Decision.REVIEW})
     assert store.verdicts.counts() == {Decision.ALLOW: 2, Decision.REVIEW: 1, Decision.BLOCK: 0}
+    settle(store, {"a": Decision.BLOCK})
+    assert store.verdicts.counts() == {Decision.ALLOW: 1, Decision.REVIEW: 1, Decision.BLOCK: 1}
 
 
 def test_the_newest_of_each_image(store: Store) -> None:
