@@ -13,6 +13,7 @@ from moderation.domain.prompt import PromptId
 from moderation.domain.training_run import MOST_ATTEMPTS, RunConfig, RunId, RunState, TrainingRun
 from moderation.errors import ConfigurationError
 from moderation.storage.events import By, Events
+from moderation.storage.registry.states import PromptStates
 from moderation.storage.training.claims import Held, TrainingClaims
 from moderation.storage.training.runs import TrainingRuns
 from tests.store import LONG_S, OVER_S, Store, ids
@@ -179,10 +180,10 @@ def test_a_finished_run_has_its_candidate_report_and_gate(store: Store) -> None:
     assert unpack(store.prompts.manifest(found.prompt_id) or b"") == LESSONS
     assert gzip.decompress(runs(store).report(run.run_id) or b"") == b"<html>"
     assert runs(store).checkpoint(run.run_id) is None
-    gate = runs(store).gate_of(found.prompt_id)
+    gate = PromptStates(store.database).gate(found.prompt_id)
     assert gate is not None
     assert (gate.run_id, gate.passed, gate.reasons) == (run.run_id, False, ("it is worse on web",))
-    assert runs(store).gate_of(PromptId(store.by.prompt_id)) is None
+    assert PromptStates(store.database).gate(PromptId(store.by.prompt_id)) is None
     assert Events(store.database).verify()[1] is None
 
 
@@ -191,7 +192,7 @@ def test_the_newest_run_speaks_for_a_prompt(store: Store) -> None:
         run = begin(store)
         assert finish(store, claim(store, run.run_id), passed=passed)
     found = runs(store).get(run.run_id)
-    gate = runs(store).gate_of(PromptId(found.prompt_id or ""))
+    gate = PromptStates(store.database).gate(PromptId(found.prompt_id or ""))
     assert gate is not None
     assert (gate.run_id, gate.passed) == (run.run_id, True)
     assert [each.state for each in runs(store).list()] == [RunState.PASSED, RunState.REFUSED]

@@ -12,13 +12,12 @@ from sqlalchemy.orm import Session
 from moderation.domain.lesson import Side
 from moderation.domain.prompt import PromptId
 from moderation.domain.submission import ImageId
-from moderation.domain.training_run import OPEN, GateState, RunConfig, RunId, RunState, TrainingRun
+from moderation.domain.training_run import OPEN, RunConfig, RunId, RunState, TrainingRun
 from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By
 from moderation.storage.loop_tables import TrainingRunRow as Row
-from moderation.storage.registry.checks import gate_state
 from moderation.storage.training.holdout import add_sides
 from moderation.storage.training.rows import domain, end_run, new_row, unknown
 
@@ -110,11 +109,6 @@ class TrainingRuns:
     def report(self, run_id: RunId) -> bytes | None:
         """The gzipped HTML page; None where it did not come to one. Raises ConfigurationError."""
         return self._blob(run_id, "report")
-
-    def gate_of(self, prompt_id: PromptId) -> GateState | None:
-        """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate."""
-        with self._database.read() as session:
-            return gate_state(session, prompt_id)
 
     def _blob(self, run_id: RunId, name: str) -> bytes | None:
         with self._database.read() as session:
