@@ -108,5 +108,5 @@ def _apply(wiring: Wiring, wishes: Wishes, diff: RescoreDiff, by: By) -> Applied
     )
     done = apply(wiring.applying, diff, by=by)
     say(f"{counted(done.images, 'image')} have new verdicts, {done.changed:,} of them another decision; "
-        f"{counted(done.tasks, 'review task')} drawn.")  # fmt: skip
+        f"{counted(done.tasks, 'image')} drawn for review, where those with an open task keep it.")  # fmt: skip
     return done
