@@ -38,6 +38,12 @@ def test_slices_that_say_nothing_alone_are_counted_and_not_listed(capsys: pytest
     assert "not shown: 1 slice of fewer than 20 images, too few to say; the report has them" in shown
 
 
+def test_an_open_run_says_in_words_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = {"stage": "expert", "done": 11, "total": 0}
+    print_run(replace(run(LINE), state=RunState.RUNNING, prompt_id=None, progress=progress))
+    assert "running, pixel expert 11\n" in capsys.readouterr().out
+
+
 def test_a_whole_part_is_listed_however_small_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     print_run(run(replace(LINE, n=3)))
     assert "replay  all" in capsys.readouterr().out

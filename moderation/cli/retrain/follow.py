@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.5
 _LEFT = 130  # as shells have it after Ctrl-C
-_STAGES = {
+STAGES = {
     "fetching": "fetching pictures",
     "features": "looking at them",
     "tuning": "tuning",
@@ -131,7 +131,7 @@ def _stage(run: TrainingRun) -> str:
         return "waiting for a worker"
     if run.cancel_requested:
         return "stopping"
-    return _STAGES.get(run.progress.get("stage", ""), "starting")
+    return STAGES.get(run.progress.get("stage", ""), "starting")
 
 
 def _figures(progress: Any) -> str:

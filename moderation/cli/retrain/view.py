@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from moderation.cli.retrain.follow import STAGES
 from moderation.cli.shared import counted, local_time, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def print_outcome(wiring: Wiring, run: TrainingRun, *, as_json: bool) -> int:
 def print_run(run: TrainingRun) -> None:
     """All that is known of a run, on standard output."""
     counts, progress = run.metrics.get("counts", {}), run.progress
-    stage = f", {progress['stage']} {progress['done']:,}" if run.is_open and progress else ""
+    stage = f", {STAGES.get(progress['stage'], '')} {progress['done']:,}" if run.is_open and progress else ""
     of = f" of {progress['total']:,}" if stage and progress["total"] else ""
     facts = {
         "run": run.run_id,
