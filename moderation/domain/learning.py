@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from moderation.domain.lesson import Lesson, Origin, Side
 from moderation.domain.rehearsal import VAL_SHARE, draw_groups, shuffled
+from moderation.domain.review import Trust
 from moderation.domain.reviewed import LeftOut, Reviewed
 from moderation.domain.split import Near, Split, split
 from moderation.domain.submission import ImageId
@@ -75,6 +76,9 @@ def arrange(images: Iterable[Reviewed], known: Mapping[ImageId, Side], asked: As
     sides = {image.image_id: places.side[image.image_id] for image in placed if image.image_id not in known}
     refused |= _copied(placed, known)
     refused |= _too_many([image for image in _rest(ours, refused) if places.side[image.image_id] is Side.TRAIN], asked)
+    refused |= _no_judges(
+        [image for image in _rest(placed, refused) if places.side[image.image_id] is Side.HOLDOUT], asked
+    )
     counts = Counter(str(refused[image.image_id]) for image in ours if image.image_id in refused)
     lessons = [_lesson(image, places) for image in _rest(placed, refused)]
     return Arranged(tuple(_validating(lessons, asked.seed)), dict(sorted(counts.items())), sides)
@@ -116,6 +120,13 @@ def _too_many(images: Sequence[Reviewed], asked: Asked) -> _Refused:
             of_uploader[uploader] += 1
             of_source[source] += 1
     return over
+
+
+def _no_judges(held: Sequence[Reviewed], asked: Asked) -> _Refused:
+    """What stands in the holdout and judges nothing: weak labels, and what is over an uploader's cap. A source is not
+    capped there: the gate looks at each by itself."""
+    weak = {image.image_id: LeftOut.WEAK_JUDGE for image in held if image.trust is not Trust.TRUSTED}
+    return weak | _too_many(_rest(held, weak), replace(asked, per_source=len(held)))
 
 
 def _lesson(image: Reviewed, places: Split) -> Lesson:

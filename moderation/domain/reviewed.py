@@ -20,6 +20,7 @@ class LeftOut(StrEnum):
     NO_LABEL = "nobody said real or fake"
     DISPUTED = "people differ"
     WEAK = "its label is weak"
+    WEAK_JUDGE = "its label is too weak to judge by"
     GOLD = "gold, kept to measure reviewers"
     CHANGED = "changed since it was reviewed"
     FAILED = "could not be had when last scanned"

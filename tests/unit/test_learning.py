@@ -235,11 +235,21 @@ def test_no_uploader_and_no_source_teaches_more_than_its_share() -> None:
     assert count["real"] == 5, "the cap is for each class"
     assert count["campaign"] + count["crowd"] == 50
     held = Counter(lesson.name[:3] for lesson in arranged.lessons if lesson.side is Side.HOLDOUT)
-    assert held["cro"] > 40, "the holdout is not capped"
+    assert held["cam"] == 5, "an uploader judges no more than it teaches"
+    assert held["cro"] > 40, "a source's holdout is not capped"
     assert len(arranged.lessons) + sum(arranged.left_out.values()) == 330
     again = arrange([*campaign, *others, *mild, *many(40, "late")], {}, asked, near_groups)
     stayed = {lesson.name for lesson in again.lessons} & set(taught)
     assert len(stayed) > 0.7 * len(taught), "the same ones stay while others come"
+
+
+def test_weak_labels_may_teach_but_never_judge() -> None:
+    images = [*many(100, "sure"), *(replace(one, trust=Trust.WEAK) for one in many(100, "weak"))]
+    arranged = arrange(images, {}, replace(ASKED, include_weak=True), near_groups)
+    held = {lesson.trust for lesson in arranged.lessons if lesson.side is Side.HOLDOUT}
+    taught = {lesson.trust for lesson in arranged.lessons if lesson.side is not Side.HOLDOUT}
+    assert (held, taught) == ({"trusted"}, {"trusted", "weak"})
+    assert arranged.left_out == {LeftOut.WEAK_JUDGE.value: 200 - len(arranged.lessons)}
 
 
 def test_where_a_sure_machine_was_wrong_counts_double() -> None:
