@@ -290,7 +290,9 @@ def test_a_shadow_in_the_way_is_named(database: Database) -> None:
     assert f"shadow on miniature: {first} (first) -> {second} (second)" in done.err
     assert act("shadow", second).code == 0
     assert states() == {SHIPPED_ID: "active", first: "candidate", second: "shadow"}
-    assert "is active: as its own shadow it would tell nothing" in refusal(act("shadow", SHIPPED_ID))
+    done = act("shadow", SHIPPED_ID)
+    assert "is active: as its own shadow it would tell nothing" in refusal(done)
+    assert "->" not in done.err, "refused before a change is shown"
 
 
 def test_show_tells_where_a_prompt_comes_from_and_what_became_of_it(database: Database) -> None:

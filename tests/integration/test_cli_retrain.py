@@ -73,6 +73,8 @@ def test_options_that_do_not_go_together_are_named(school: School) -> None:
     assert "--local" in modctl("retrain", "--local", "--no-watch").err
     assert "options go after status" in modctl("retrain", "--yes", "status").err
     assert "add --yes" in modctl("retrain", *ENOUGH).err
+    for name in ("", " x", "a/b"):
+        assert f"--name {name!r} can't be a name" in modctl("retrain", "--name", name).err
 
 
 def test_a_run_waits_for_its_worker_is_the_only_one_and_can_be_cancelled(school: School) -> None:

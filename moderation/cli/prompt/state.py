@@ -124,6 +124,8 @@ def shadow(prompt_id: str, no_check: bool, reason: str, actor: str, yes: bool, a
         if record.state == PromptState.SHADOW:
             _tell(Changed(record.prompt_id, record.prompt_id, happened=False), "the shadow", record.backbone, as_json)
             return
+        if record.state == PromptState.ACTIVE:  # refused before anybody is asked
+            wiring.prompt_states.set_shadow(record.prompt_id)
         _check_usable(wiring, record, no_check=no_check)
         before = wiring.prompts.in_use(record.backbone).shadow
         say(f"shadow on {record.backbone}: {titled(before)} -> {titled(record)}")

@@ -14,6 +14,9 @@ from moderation.cli.shared import actor_option, json_option, reason_option, yes_
 _COUNT = click.IntRange(1)
 
 
+_NO_NAME = set("/\\\0\n")  # what `modctl tune --name` refuses, too
+
+
 @click.group(invoke_without_command=True)
 @click.option("--dry-run", is_flag=True, help="Show what it would learn from, and stop.")
 @click.option("--include-weak", is_flag=True, help="Learn from labels that one person gave, too.")
@@ -49,6 +52,10 @@ def command(context: click.Context, /, **options: Any) -> None:
                 raise click.UsageError(f"options go after {context.invoked_subcommand}, not before it")
         return
     wishes = Wishes(**options)
+    if wishes.name is not None and (
+        wishes.name != wishes.name.strip() or not wishes.name or set(wishes.name) & _NO_NAME
+    ):
+        raise click.UsageError(f"--name {wishes.name!r} can't be a name: some characters, no slash, no line break")
     if wishes.activate and not wishes.reason.strip():
         raise click.UsageError("--activate changes what decides: add --reason, in a few words")
     if wishes.local and not wishes.watch:
