@@ -19,6 +19,7 @@ from sqlalchemy import update
 from moderation.detector import SoftPrompt
 from moderation.domain.lesson import Lesson, Origin, Side, pack
 from moderation.domain.prompt import PromptId
+from moderation.domain.training_run import RunConfig
 from moderation.flows.registry.prompt import register
 from moderation.miniature import PROMPT_FILE
 from moderation.storage.database import Database
@@ -72,7 +73,8 @@ def refused_by_gate(database: Database, prompt_id: str, state: str = "refused") 
     with database.write() as session:
         session.add(
             TrainingRunRow(
-                state=state, backbone="miniature", parent=SHIPPED_ID, config={}, manifest=b"", manifest_sha256="",
+                state=state, backbone="miniature", parent=SHIPPED_ID, config=RunConfig("x", 42, 0.01).to_json(),
+                manifest=b"", manifest_sha256="",
                 progress={}, metrics={"gate": {"reasons": ["source web: worse by 0.04"]}}, prompt_id=prompt_id,
                 error="", attempts=1, cancel_requested=False, actor="eve", reason="", created_at=now, finished_at=now,
             )

@@ -13,6 +13,7 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from moderation.domain.prompt import PromptId, PromptRecord, PromptState
+from moderation.domain.training_run import RunConfig
 from moderation.errors import ConfigurationError, PromptChanged, PromptRefused
 from moderation.storage.events import By, Events
 from moderation.storage.loop_tables import TrainingRunRow
@@ -177,7 +178,8 @@ def ran(store: Store, record: PromptRecord, state: str, reasons: Sequence[str] =
     with store.database.write() as session:
         session.add(
             TrainingRunRow(
-                state=state, backbone="tiny", parent=record.prompt_id, config={}, manifest=b"", manifest_sha256="",
+                state=state, backbone="tiny", parent=record.prompt_id, config=RunConfig("x", 42, 0.01).to_json(),
+                manifest=b"", manifest_sha256="",
                 progress={}, metrics={"gate": {"reasons": list(reasons)}}, prompt_id=record.prompt_id, error="",
                 attempts=1, cancel_requested=False, actor="eve", reason="", created_at=now, finished_at=now,
             )
