@@ -19,6 +19,7 @@ class Visitor:
     def __init__(self, app: FastAPI, base: str = "http://moderation.example", address: str = "10.0.0.1") -> None:
         self.client = TestClient(app, base, client=(address, 5000), raise_server_exceptions=False)
         self.csrf = ""
+        self.window = "first window"
 
     @classmethod
     def logged_in(cls, website: Website, name: str = "ann", role: Role = Role.REVIEWER) -> Visitor:
@@ -39,7 +40,8 @@ class Visitor:
         return self.client.post("/logout", data={"csrf": self.csrf})
 
     def post(self, name: str, body: Mapping[str, Any] | None = None) -> Any:
-        return self.client.post(f"/api/{name}", json=dict(body or {}), headers={"X-CSRF-Token": self.csrf})
+        headers = {"X-CSRF-Token": self.csrf, "X-Window": self.window}
+        return self.client.post(f"/api/{name}", json=dict(body or {}), headers=headers)
 
     def answer(self, task: Mapping[str, Any], choice: str = "real", **more: Any) -> Any:
         return self.post("answer", {**held(task), "answer": choice, "seconds": 2.5, **more})

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from moderation.domain.review import MAX_NOTE_CHARS, Answer, Evidence, ReviewTask, Said, TaskId
 from moderation.domain.submission import ImageId
 from moderation.errors import LeaseLost
-from moderation.flows.reviewing.review import Answered
+from moderation.flows.reviewing.review import Answered, Desk
+from moderation.storage.reviewing.tasks import ReviewTasks
 from moderation.web.pages import page
 from moderation.web.shown import answered_shown, picture_of, progress_shown, task_shown
 from moderation.web.site import Person, acting_person, person_of, site_of
 
 router = APIRouter()
-Me = Annotated[Person, Depends(acting_person)]
 _MAX_ID = 2**62
 
 
@@ -44,10 +44,50 @@ class Escalating(Held):
     reason: str = Field(min_length=1, max_length=MAX_NOTE_CHARS)
 
 
-class Leaving(BaseModel):
-    """What a page holds that is closed or paused."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One open page, at its reviewer's desk."""
 
-    held: list[Held] = Field(max_length=4)
+    name: str
+    me: Person
+    desk: Desk
+    tasks: ReviewTasks
+
+    def held(self, held: Held) -> ReviewTask:
+        """The task as the page was given it, so that a page that comes late is refused. Raises LeaseLost."""
+        task = self.tasks.get(TaskId(held.task_id))
+        if task is None:
+            raise LeaseLost(held.task_id, ImageId(""))
+        return replace(task, version=held.version)
+
+    def give(self, task: ReviewTask | None) -> ReviewTask | None:
+        """A task that was just leased, for the page; given back at once where the page has gone away meanwhile."""
+        if task is not None and not self.me.session.windows.give(self.name, task):
+            self.desk.release(task)
+            return None
+        return task
+
+    def done(self, task: ReviewTask) -> None:
+        """The task is off this page."""
+        self.me.session.windows.done(self.name, task)
+
+    def close(self) -> None:
+        """Gives back what the page has, and nothing that another window has been given since."""
+        for task in self.me.session.windows.close(self.name):
+            self.desk.release(task)
+
+
+def window_of(
+    request: Request,
+    me: Annotated[Person, Depends(acting_person)],
+    name: Annotated[str, Header(alias="X-Window", min_length=1, max_length=64)],
+) -> Window:
+    """The page that a call comes from, by the name that it gave itself. Raises NotLoggedIn, Forbidden."""
+    site = site_of(request)
+    return Window(name, me, site.desk(me), site.wiring.review_tasks)
+
+
+At = Annotated[Window, Depends(window_of)]
 
 
 @router.get("/review")
@@ -59,87 +99,76 @@ def review_page(request: Request, person: Annotated[Person, Depends(person_of)])
 
 
 @router.post("/api/next")
-def take_next(request: Request, me: Me) -> dict[str, Any]:
+def take_next(at: At) -> dict[str, Any]:
     """The task to be at now."""
-    return _onward(request, me)
+    return _onward(at)
 
 
 @router.post("/api/ahead")
-def look_ahead(request: Request, me: Me, held: Held) -> dict[str, Any]:
+def look_ahead(at: At, held: Held) -> dict[str, Any]:
     """The task after the one at hand, leased too, so that its picture can be there when it is wanted."""
-    desk = site_of(request).desk(me)
-    task = desk.next(beside=_as_held(request, held))
-    if task is None:
-        return {"task": None}
-    return {"task": {"task_id": task.task_id, "version": task.version}, "picture": picture_of(task)}
+    task = at.give(at.desk.next(beside=at.held(held)))
+    return {"picture": None if task is None else picture_of(task)}
 
 
 @router.post("/api/answer")
-def answer(request: Request, me: Me, said: Answering) -> dict[str, Any]:
-    desk = site_of(request).desk(me)
-    answered = desk.answer(
-        _as_held(request, said), Said(said.answer, tuple(dict.fromkeys(said.evidence)), said.note.strip(), said.seconds)
+def answer(at: At, said: Answering) -> dict[str, Any]:
+    task = at.held(said)
+    answered = at.desk.answer(
+        task, Said(said.answer, tuple(dict.fromkeys(said.evidence)), said.note.strip(), said.seconds)
     )
-    me.session.answered += 1
-    me.session.seconds += said.seconds
-    return _onward(request, me, answered=answered)
+    at.done(task)
+    at.me.session.answered += 1
+    at.me.session.seconds += said.seconds
+    return _onward(at, answered=answered)
 
 
 @router.post("/api/skip")
-def skip(request: Request, me: Me, held: Held) -> dict[str, Any]:
-    site_of(request).desk(me).skip(_as_held(request, held))
-    return _onward(request, me)
+def skip(at: At, held: Held) -> dict[str, Any]:
+    task = at.held(held)
+    at.desk.skip(task)
+    at.done(task)
+    return _onward(at)
 
 
 @router.post("/api/escalate")
-def escalate(request: Request, me: Me, held: Escalating) -> dict[str, Any]:
-    site_of(request).desk(me).escalate(_as_held(request, held), held.reason.strip())
-    return _onward(request, me)
+def escalate(at: At, held: Escalating) -> dict[str, Any]:
+    task = at.held(held)
+    at.desk.escalate(task, held.reason.strip())
+    at.done(task)
+    return _onward(at)
 
 
 @router.post("/api/undo")
-def undo(request: Request, me: Me) -> dict[str, Any]:
+def undo(at: At) -> dict[str, Any]:
     """Takes back this session's last answer, and puts its task before the reviewer again."""
-    desk = site_of(request).desk(me)
-    task = desk.undo(since=me.session.started_at)
-    if me.session.answered:
-        me.session.seconds -= me.session.seconds / me.session.answered
-        me.session.answered -= 1
-    return _onward(request, me, task=task)
+    session = at.me.session
+    task = at.desk.undo(since=session.started_at)
+    if session.answered:
+        session.seconds -= session.seconds / session.answered
+        session.answered -= 1
+    return _onward(at, task=task)
 
 
 @router.post("/api/renew")
-def renew(request: Request, me: Me, held: Held) -> dict[str, Any]:
+def renew(at: At, held: Held) -> dict[str, Any]:
     """Keeps the task while the reviewer is at it."""
-    site_of(request).desk(me).renew(_as_held(request, held))
+    at.desk.renew(at.held(held))
     return {}
 
 
 @router.post("/api/leave")
-def leave(request: Request, me: Me, leaving: Leaving) -> dict[str, Any]:
-    """Gives back what the page held, and nothing that another window has been given since."""
-    desk = site_of(request).desk(me)
-    for held in leaving.held:
-        desk.release(_as_held(request, held))
+def leave(at: At) -> dict[str, Any]:
+    """The page is closed or paused."""
+    at.close()
     return {}
 
 
-def _as_held(request: Request, held: Held) -> ReviewTask:
-    """The task as the page was given it, so that a page that comes late is refused. Raises LeaseLost."""
-    task = site_of(request).wiring.review_tasks.get(TaskId(held.task_id))
-    if task is None:
-        raise LeaseLost(held.task_id, ImageId(""))
-    return replace(task, version=held.version)
-
-
-def _onward(
-    request: Request, me: Person, *, task: ReviewTask | None = None, answered: Answered | None = None
-) -> dict[str, Any]:
+def _onward(at: Window, *, task: ReviewTask | None = None, answered: Answered | None = None) -> dict[str, Any]:
     """What comes next (`task` if it is known), what came of the answer, and how far the reviewer is."""
-    desk = site_of(request).desk(me)
-    task = task or desk.next()
+    task = at.give(task or at.desk.next())
     return {
-        "task": None if task is None else task_shown(task, desk),
+        "task": None if task is None else task_shown(task, at.desk),
         "answered": None if answered is None else answered_shown(answered),
-        "progress": progress_shown(desk, me.session),
+        "progress": progress_shown(at.desk, at.me.session),
     }

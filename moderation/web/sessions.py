@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from moderation.web.windows import Windows
+
 IDLE_S = 2 * 3600.0
 MAX_AGE_S = 12 * 3600.0  # a working day
 _SKEW = timedelta(seconds=5)  # between this clock and the database's
@@ -33,6 +35,7 @@ class Session:
     seen_s: float = 0.0
     answered: int = 0
     seconds: float = 0.0
+    windows: Windows = field(default_factory=Windows)
 
 
 class Sessions:

@@ -177,6 +177,16 @@ def test_leaving_and_pausing_give_the_pictures_back(seat: Seat) -> None:
     seat.waits_until(lambda: seat.held() == 0)
 
 
+def test_a_window_that_closes_gives_back_what_was_on_its_way_to_it(seat: Seat) -> None:
+    first, _ = seat.website.add_pictures(2)
+    seat.page.route("**/api/ahead", lambda route: route.fetch())  # the server answers; the page never hears of it
+    seat.log_in()
+    seat.sees(first)
+    seat.waits_until(lambda: seat.held() == 2)
+    seat.page.goto(f"{seat.address}/dashboard")
+    seat.waits_until(lambda: seat.held() == 0)
+
+
 def test_what_comes_into_an_empty_queue_appears_by_itself(seat: Seat) -> None:
     seat.page.clock.install()
     seat.log_in()

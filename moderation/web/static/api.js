@@ -1,6 +1,7 @@
 // Talk with the server: calls that carry the CSRF token, and pictures kept in memory, never on disk.
 
 const csrf = document.querySelector('meta[name="csrf-token"]').content;
+let thisWindow = newName();
 
 export class Refused extends Error {
   constructor(kind, message) {
@@ -13,9 +14,11 @@ export async function call(name, body = {}) {
   return (await send(`/api/${name}`, { method: "POST", headers: headers(), body: JSON.stringify(body) })).json();
 }
 
-// As the page goes away: nobody waits for the answer.
-export function callAndGo(name, body) {
-  fetch(`/api/${name}`, { method: "POST", headers: headers(), body: JSON.stringify(body), keepalive: true }).catch(() => {});
+// Gives back all that the server has leased to this window, also what is still on its way; who comes back is a new one.
+// The page may be going away: nobody waits for the answer.
+export function closeWindow() {
+  fetch("/api/leave", { method: "POST", headers: headers(), body: "{}", keepalive: true }).catch(() => {});
+  thisWindow = newName();
 }
 
 // {url, width, height, isOriginal}: the picture at an address of this server, as an address in memory.
@@ -26,8 +29,12 @@ export async function fetchPicture(address) {
   return { url: URL.createObjectURL(await response.blob()), width, height, isOriginal };
 }
 
+function newName() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+}
+
 function headers() {
-  return { "Content-Type": "application/json", "X-CSRF-Token": csrf };
+  return { "Content-Type": "application/json", "X-CSRF-Token": csrf, "X-Window": thisWindow };
 }
 
 async function send(address, options) {

@@ -1,6 +1,6 @@
 // Review: one picture after the other. The next one is leased and loaded while the reviewer looks at this one.
 
-import { call, callAndGo, fetchPicture, Refused } from "./api.js";
+import { call, closeWindow, fetchPicture, Refused } from "./api.js";
 import { bindKeys } from "./keys.js";
 import * as panel from "./panel.js";
 import * as viewer from "./viewer.js";
@@ -18,7 +18,6 @@ const DONE_WORDS = {
 };
 
 let task = null;
-let ahead = null; // {task_id, version} of the next one
 let isReady = false; // a picture is up, and may be answered
 let isBusy = false; // the server was asked
 let isPaused = false;
@@ -78,13 +77,9 @@ async function showPicture(mine) {
 }
 
 async function lookAhead(mine) {
-  ahead = null;
   try {
     const found = await call("ahead", held(mine));
-    if (found.task && isPaused) return callAndGo("leave", { held: [found.task] });
-    if (task !== mine || !found.task) return;
-    ahead = found.task;
-    await load(found.picture);
+    if (task === mine && found.picture) await load(found.picture);
   } catch {
     // It is asked for again when its turn comes, and then told.
   }
@@ -120,10 +115,8 @@ function answer(choice) {
 }
 
 function leave() {
-  // This one last: a page that is loaded again meanwhile then finds it, not the next one.
-  const leases = [ahead, task].filter(Boolean).map(held);
-  if (leases.length) callAndGo("leave", { held: leases });
-  task = ahead = null;
+  closeWindow();
+  task = null;
   isReady = false;
 }
 

@@ -58,7 +58,9 @@ def test_the_local_page_opens_once_and_gives_its_leases_back_when_it_ends(websit
         assert page.url.path == "/review"
         csrf = re.search(r'name="csrf-token" content="([^"]+)"', page.text)
         assert csrf is not None
-        task = window.post(page.url.join("/api/next"), headers={"X-CSRF-Token": csrf[1]}, json={}).json()["task"]
+        task = window.post(
+            page.url.join("/api/next"), headers={"X-CSRF-Token": csrf[1], "X-Window": "1"}, json={}
+        ).json()["task"]
         assert website.wiring.review_tasks.get(task["task_id"]).claimed_by == "ann"  # type: ignore[union-attr]
         assert httpx.get(address).status_code == 403
         started.send_signal(ending)

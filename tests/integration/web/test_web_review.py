@@ -64,12 +64,12 @@ def test_the_next_task_is_leased_ahead_and_comes_next(website: Website) -> None:
     website.add_pictures(3)
     ann, bob = Visitor.logged_in(website, "ann"), Visitor.logged_in(website, "bob")
     first = ann.post("next").json()["task"]
-    ahead = ann.post("ahead", held(first)).json()
+    ahead = ann.post("ahead", held(first)).json()["picture"]
     assert bob.post("next").json()["task"]["image_id"] == "002.png"
-    assert ann.client.get(ahead["picture"]).status_code == 200
+    assert ann.client.get(ahead).status_code == 200
     after = ann.answer(first).json()["task"]
-    assert (after["task_id"], after["picture"]) == (ahead["task"]["task_id"], ahead["picture"])
-    assert ann.post("ahead", held(after)).json() == {"task": None}
+    assert after["picture"] == ahead
+    assert ann.post("ahead", held(after)).json() == {"picture": None}
 
 
 def test_a_lease_lost_to_another_is_told_and_nothing_is_stored(store: Store, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_lease_lost_to_another_is_told_and_nothing_is_stored(store: Store, tmp
         website.add_pictures(1)
         ann, bob = Visitor.logged_in(website, "ann"), Visitor.logged_in(website, "bob")
         task = ann.post("next").json()["task"]
-        ann.post("leave", {"held": [held(task)]})
+        ann.post("leave")
         assert bob.post("next").json()["task"]["task_id"] == task["task_id"]
         for name, more in (("answer", {"answer": "real", "seconds": 1}), ("skip", {}), ("renew", {}),
                            ("escalate", {"reason": "why not"})):  # fmt: skip
@@ -92,11 +92,43 @@ def test_an_older_window_is_refused_and_gives_nothing_back_that_a_newer_one_has(
     website.add_pictures(1)
     visitor = Visitor.logged_in(website)
     older = visitor.post("next").json()["task"]
+    visitor.window = "second window"
     newer = visitor.post("next").json()["task"]
+    visitor.window = "first window"
     assert visitor.answer(older).status_code == 409
-    visitor.post("leave", {"held": [held(older)]})
+    visitor.post("leave")
+    visitor.window = "second window"
     assert visitor.post("renew", held(newer)).status_code == 200
     assert visitor.answer(newer).status_code == 200
+
+
+def test_a_window_that_goes_away_gives_back_what_it_has_not_heard_of_yet(website: Website) -> None:
+    website.add_pictures(3)
+    ann = Visitor.logged_in(website, "ann")
+    first = ann.post("next").json()["task"]
+    ann.post("ahead", held(first))  # the window closes before the answer is there
+    ann.post("leave")
+    assert held_by_anybody(website) == 0
+    ann.post("next")  # sent before it closed, here after it
+    assert held_by_anybody(website) == 0
+    ann.window = "second window"
+    assert ann.post("next").json()["task"]["image_id"] == first["image_id"]
+
+
+def test_leaving_after_undo_gives_back_every_picture(website: Website) -> None:
+    website.add_pictures(4)
+    visitor = Visitor.logged_in(website)
+    after = visitor.answer(visitor.answer(visitor.post("next").json()["task"]).json()["task"]).json()["task"]
+    visitor.post("ahead", held(after))
+    visitor.post("undo")
+    visitor.post("undo")
+    assert held_by_anybody(website) == 4
+    visitor.post("leave")
+    assert held_by_anybody(website) == 0
+
+
+def held_by_anybody(website: Website) -> int:
+    return sum(task.claimed_by is not None for task in website.wiring.review_tasks.list())
 
 
 def test_undo_brings_the_picture_back_and_takes_only_this_session_s_answers(website: Website) -> None:
