@@ -199,10 +199,14 @@ class CanaryFailed(ConfigurationError):
 
     def __init__(self, problem: str, *, prompt_id: str = "", data: Mapping[str, Any] | None = None) -> None:
         self.data = dict(data or {})
-        forget = "modctl canary forget" + (f" --prompt {prompt_id}" if prompt_id else "")
         hint = (
             "its device, its preprocessing (MODERATION_EXIF_ORIENTATION) or its packages (torch, Pillow) differ from\n"
-            "  those that answered first; until that is mended it takes no work. Where the new answers are the right\n"
-            f"  ones, drop the old: {forget}"
+            "  those that answered first; until that is mended it takes no work. Where that was changed on purpose,\n"
+            "  everywhere, drop the old answers of all prompts: modctl canary forget"
         )
+        if prompt_id:
+            hint += (
+                "\n  Where this prompt's alone were recorded by a broken machine: "
+                f"modctl canary forget --prompt {prompt_id}"
+            )
         super().__init__("canary", problem, hint=hint)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from moderation.errors import CanaryFailed, ConfigurationError
-from moderation.flows.scanning.canary import Canary, Checked
+from moderation.flows.scanning.canary import Canary
+from moderation.flows.scanning.witness import Checked
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from moderation.cli.shared import (
 def command() -> None:
     """Pictures with known answers that every worker checks itself on, at its start and every hour.
 
-    The first worker on each kind of machine records what a prompt says of them. One whose answers differ takes no work.
+    What a prompt says of them is recorded where it is made, or by the first worker on a kind of machine. A worker whose
+    answers differ takes no work.
     """
 
 
@@ -58,7 +59,7 @@ def forget(prefix: str | None, yes: bool, reason: str, actor: str) -> None:
     """Drop known answers, so that the next worker to check itself records new ones.
 
     For when workers changed on purpose: another torch or Pillow, or MODERATION_EXIF_ORIENTATION. Bring all workers to
-    the new state first.
+    the new state first. --prompt is for answers that a broken machine recorded.
     """
     with parts() as wiring:
         prompt_id = wiring.prompts.find(prefix).prompt_id if prefix else None

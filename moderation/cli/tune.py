@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moderation.cli.extras import check_training
+from moderation.cli.prompt.answers import record_answers
 from moderation.cli.shared import by_whom, confirm, json_option, say, yes_option
 from moderation.cli.tune_parts import cache_folder, command_line, going_on, machine, starting_prompt, workbench
 from moderation.cli.tune_view import print_outcome, show_plan
@@ -221,9 +222,11 @@ def _register(wiring: Wiring, tuned: Tuned, name: str) -> PromptRecord | None:
         say("not registered: a LoRA adapter is a baseline to compare with, not a prompt")
         return None
     try:
-        return enter(wiring.prompts, tuned, name, by_whom(wiring, "", f"tuned in {tuned.run.name}"))
+        record = enter(wiring.prompts, tuned, name, by_whom(wiring, "", f"tuned in {tuned.run.name}"))
     except (SchemaMismatch, ServiceDown) as error:
         say(f"not registered: {error}")
         listed = tuned.run / "manifest.csv"
         say(f"  when the database is there: modctl prompt import {tuned.artefact} --name {name} --manifest {listed}")
         return None
+    record_answers(wiring, record.prompt_id)
+    return record

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from moderation.detector import Backbone
     from moderation.detector.measures import Measures
+    from moderation.domain.prompt import PromptId
     from moderation.domain.submission import ImageId
     from moderation.flows.rescoring.backfill import Rescorer
     from moderation.flows.rescoring.rescore import Comparer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from moderation.flows.scanning.canary import Canary
     from moderation.flows.scanning.looker import Looker, Picture
     from moderation.flows.scanning.scan import Scanner
+    from moderation.flows.scanning.witness import Witness
     from moderation.flows.watching.drift import DriftWatch
     from moderation.images import ImageSource
     from moderation.queue.bell import Bell
@@ -184,26 +186,40 @@ class Wiring(Stores):
 
     def canary(self, looker: Looker, *, worker: str) -> Canary:
         """This process's check of itself, on the device of `looker`. worker: its name, for the record."""
-        from moderation.detector import kind_of
-        from moderation.domain.canary import Machine
         from moderation.flows.scanning.canary import Canary
+
+        return Canary(looker, self.witness(worker=worker, device=looker.device))
+
+    def witness(self, *, worker: str = "", device: threading.Lock | None = None) -> Witness:
+        """What this process says of known pictures. worker: its name, else that of the machine and its number."""
+        from moderation.detector import Detector, SoftPrompt, kind_of
+        from moderation.domain.canary import Machine
+        from moderation.flows.scanning.witness import Witness
         from moderation.miniature.canary import shipped_answers
 
-        return Canary(
+        def detector(prompt_id: PromptId) -> Detector:
+            record = self.prompts.find(prompt_id)
+            return Detector(
+                self.backbone, SoftPrompt.from_bytes(self.prompts.blob(record.prompt_id), sha256=record.sha256)
+            )
+
+        return Witness(
             prepare=self.prepare,
-            looker=looker,
+            detector=detector,
             canaries=self.canaries,
             backbone_revision=self.backbone.revision,
             machine=Machine(kind_of(self.backbone.device), str(self.backbone.dtype).removeprefix("torch.")),
             shipped=shipped_answers(exif_orientation=self.settings.exif_orientation),
             tolerance=self.settings.canary_tolerance,
-            worker=worker,
+            worker=worker or _here(),
+            device=device or threading.Lock(),
         )
 
     def teacher(self, device: threading.Lock | None = None) -> Teacher:
         """What works on training runs in this process. device: the scanner's lock, where it shares the backbone."""
         from moderation.flows.retraining.retrain import Teacher
 
+        lock = device or threading.Lock()
         return Teacher(
             runs=self.training_runs,
             claims=self.training_claims,
@@ -212,8 +228,9 @@ class Wiring(Stores):
             backbone=self.backbone_name,
             folder=Path(self.settings.runs),
             lease_s=self.settings.lease_s,
-            worker=f"{socket.gethostname()}-{os.getpid()}",
-            device=device or threading.Lock(),
+            worker=_here(),
+            witness=lambda: self.witness(device=lock),
+            device=lock,
         )
 
     def rescorer(self, scanner: Scanner, *, lease_s: float | None = None) -> Rescorer:
@@ -280,3 +297,8 @@ class Wiring(Stores):
             "device": str(self.backbone.device),
             "dtype": str(self.backbone.dtype).removeprefix("torch."),
         }
+
+
+def _here() -> str:
+    """This process: the machine's name and its number there."""
+    return f"{socket.gethostname()}-{os.getpid()}"

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select, update
 
-from moderation.detector import Backbone, Score, SoftPrompt, load_backbone
+from moderation.detector import Backbone, Detector, Score, SoftPrompt, load_backbone
 from moderation.domain.canary import Known, Machine
+from moderation.domain.prompt import PromptId
 from moderation.domain.submission import ImageId, State
 from moderation.errors import CanaryFailed, ImageRejected, RejectReason, ServiceDown
 from moderation.flows.registry.prompt import register
@@ -20,13 +21,15 @@ from moderation.flows.scanning.active import ActivePrompt
 from moderation.flows.scanning.canary import Canary
 from moderation.flows.scanning.looker import Looker, Picture
 from moderation.flows.scanning.scan import Scanner
+from moderation.flows.scanning.witness import Witness
 from moderation.images import Views, decode, views_of
 from moderation.images.canary import NAMES
 from moderation.miniature import PROMPT_FILE, WORD_FILE
 from moderation.miniature.canary import shipped_answers
-from moderation.storage.events import Events
+from moderation.storage.events import By, Events
 from moderation.storage.loop_tables import CanaryRow
 from moderation.storage.registry.canaries import Canaries
+from moderation.storage.tables import PromptRow
 from tests.command import modctl, ok, refusal
 from tests.e2e.conftest import picture
 from tests.store import Store
@@ -71,16 +74,21 @@ def canary(
     shipped: Sequence[Known] = (),
     turned: bool = True,
 ) -> Canary:
-    return Canary(
+    prompts = store.prompts
+    witness = Witness(
         prepare=lambda data, crops: prepared(backbone, data, crops, turned=turned),
-        looker=looker,
+        detector=lambda prompt_id: Detector(
+            backbone, SoftPrompt.from_bytes(prompts.blob(prompts.find(prompt_id).prompt_id))
+        ),
         canaries=Canaries(store.database),
         backbone_revision=backbone.revision,
         machine=machine,
         shipped=shipped,
         tolerance=1e-3,
         worker=worker,
+        device=looker.device,
     )
+    return Canary(looker, witness)
 
 
 def tamper(store: Store, change: float) -> None:
@@ -295,6 +303,72 @@ def test_another_prompt_is_checked_when_it_comes_into_use(
     active.scorer()
     watching.look()
     assert ended == [CanaryFailed.exit_code]
+
+
+def use_another(store: Store, active: ActivePrompt) -> PromptId:
+    """Another prompt is activated and in use; nobody has asked it for the pictures."""
+    other = register(store.prompts, SoftPrompt.load(WORD_FILE).to_bytes(), name="word")
+    store.prompts.activate(other.prompt_id)
+    active.scorer()
+    return other.prompt_id
+
+
+def test_a_broken_worker_that_is_first_after_an_activation_stops_and_healthy_ones_go_on(
+    store: Store, looker: Looker, active: ActivePrompt, backbone: Backbone
+) -> None:
+    before = canary(store, looker, backbone, worker="healthy").check().prompt_id
+    now = use_another(store, active)
+    broken = canary(store, looker, backbone, worker="broken", turned=False)
+    with pytest.raises(CanaryFailed, match=f"nothing is known of {now} here, so {before} was asked first") as caught:
+        broken.check()
+    assert "picture 'turned' was" in caught.value.problem
+    assert caught.value.data["prompt"] == before
+    assert kinds(store) == ["canary.recorded"]
+    assert canary(store, looker, backbone, worker="healthy").check().is_first
+    assert not canary(store, looker, backbone, worker="another").check().is_first
+    assert [known.worker for known in Canaries(store.database).list()] == ["healthy", "healthy"]
+
+
+def test_shipped_answers_too_are_given_again_before_any_are_recorded(
+    store: Store, looker: Looker, active: ActivePrompt, backbone: Backbone
+) -> None:
+    now = use_another(store, active)
+    shipped = shipped_answers(exif_orientation=True)
+    with pytest.raises(CanaryFailed, match="shipped with the package"):
+        canary(store, looker, backbone, shipped=shipped, turned=False).check()
+    assert kinds(store) == []
+    assert canary(store, looker, backbone, shipped=shipped).check().prompt_id == now
+
+
+def test_a_prompt_that_is_damaged_or_was_asked_elsewhere_proves_nothing(
+    store: Store, looker: Looker, active: ActivePrompt, backbone: Backbone
+) -> None:
+    before = canary(store, looker, backbone).check().prompt_id
+    now = use_another(store, active)
+    assert canary(store, looker, backbone, machine=Machine("mps", "float32"), turned=False).check().is_first
+    with store.database.write() as session:
+        session.execute(update(PromptRow).where(PromptRow.prompt_id == before).values(blob=b"damaged"))
+    Canaries(store.database).forget(now, by=By("root"))
+    assert canary(store, looker, backbone).check().is_first
+
+
+def test_a_candidate_s_answers_are_on_record_before_any_worker_uses_it(
+    store: Store, looker: Looker, active: ActivePrompt, backbone: Backbone
+) -> None:
+    made = register(store.prompts, SoftPrompt.load(WORD_FILE).to_bytes(), name="word").prompt_id
+    assert not canary(store, looker, backbone, worker="maker").witness.vouch(made)  # this kind of machine is not known
+    assert kinds(store) == []
+    canary(store, looker, backbone).check()
+    with pytest.raises(CanaryFailed, match="picture 'turned'"):
+        canary(store, looker, backbone, worker="maker", turned=False).witness.vouch(made)
+    assert canary(store, looker, backbone, worker="maker").witness.vouch(made)
+    assert canary(store, looker, backbone, worker="maker").witness.vouch(made)  # once more changes nothing
+    assert [(known.asked.prompt_id, known.worker) for known in Canaries(store.database).list()][:1] == [(made, "maker")]
+    use_another(store, active)
+    assert not canary(store, looker, backbone).check().is_first
+    with pytest.raises(CanaryFailed, match="maker"):
+        canary(store, looker, backbone, turned=False).check()
+    assert kinds(store) == ["canary.recorded"] * 2
 
 
 def test_a_database_that_is_away_is_no_failure(

@@ -24,6 +24,7 @@ from moderation.datasets import from_root, manifest_sha256
 from moderation.detector import QUESTIONS, Calibration, Crops, SoftPrompt
 from moderation.detector.checkpoint import LLM_KEY, QFORMER_KEY
 from moderation.miniature import PROMPT_FILE, samples
+from moderation.miniature.canary import shipped_answers
 from tests.command import Done, modctl, ok, refusal
 
 CHECKPOINTS = Path(__file__).parents[1] / "golden" / "data" / "checkpoints"
@@ -40,6 +41,11 @@ def another_prompt(folder: Path, number: float = 0.25) -> Path:
 
 def prompts() -> dict[str, str]:
     return {record["prompt_id"]: record["state"] for record in ok("prompt", "list", "--json").lines()}
+
+
+def answered() -> list[str]:
+    """The prompts whose answers to the canary pictures are on record."""
+    return [known["asked"]["prompt_id"] for known in ok("canary", "list", "--json").lines()]
 
 
 def shown(prompt_id: str) -> dict[str, str]:
@@ -68,6 +74,7 @@ def test_a_prompt_is_registered_once_and_activated_when_asked(installed: None, t
     record = ok("prompt", "import", file, "--json").json()
     assert (record["name"], record["state"], record["backbone"]) == ("another", "candidate", "miniature")
     other = record["prompt_id"]
+    assert answered() == [other]
     refused = modctl("prompt", "import", file, "--activate")
     assert "no terminal to ask on; add --yes" in refusal(refused)
     assert f"active on miniature: {SHIPPED_ID} -> {other}" in refused.err
@@ -79,6 +86,18 @@ def test_a_prompt_is_registered_once_and_activated_when_asked(installed: None, t
     assert prompts() == {SHIPPED_ID: "retired", other: "active"}
     ok("prompt", "import", PROMPT_FILE, "--activate", "--yes")
     assert prompts() == {SHIPPED_ID: "active", other: "retired"}
+
+
+def test_a_machine_that_answers_otherwise_than_the_workers_records_nothing(
+    installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = shipped_answers(exif_orientation=True)
+    wrong = [replace(each, answers=(0.9,) * len(each.answers)) for each in shipped]
+    monkeypatch.setattr("moderation.miniature.canary.shipped_answers", lambda **_: wrong)
+    done = ok("prompt", "import", another_prompt(tmp_path))
+    assert "is registered as candidate" in done.out
+    assert "Warning: this machine does not answer as the workers of its kind do: nothing is known of" in done.err
+    assert answered() == []
 
 
 def cut(data: bytes) -> bytes:
@@ -331,6 +350,7 @@ def test_calibrate_makes_a_new_candidate_and_leaves_the_prompt_alone(installed: 
     made = done.json()
     assert (made["state"], made["parent"], made["name"]) == ("candidate", SHIPPED_ID, "shipped calibrated")
     assert prompts() == {SHIPPED_ID: "active", made["prompt_id"]: "candidate"}
+    assert answered() == [made["prompt_id"]]
     figures = made["figures"]
     assert (figures["n_real"], figures["n_fake"], figures["held_out"]) == (PAIRS, PAIRS, True)
     assert 0 < figures["after"]["nll"] < math.log(2)  # what knowing nothing costs

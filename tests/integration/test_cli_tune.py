@@ -108,6 +108,7 @@ def test_a_prompt_is_tuned_calibrated_and_registered(folders: tuple[object, ...]
     assert [item["state"] for item in ok("prompt", "list", "--json").lines()].count("active") == 1
     prompt = SoftPrompt.load(Path(found["artefact"]))
     assert prompt.sha256 == record["sha256"] == found["sha256"]
+    assert found["prompt_id"] in {known["asked"]["prompt_id"] for known in ok("canary", "list", "--json").lines()}
     said = record["metrics"]
     assert said["validation"] == found["validation"]
     assert (said["validation"]["n_real"], said["validation"]["n_fake"]) == (PAIRS // 2, PAIRS // 2)

@@ -14,6 +14,7 @@ from moderation.domain.lesson import Origin, unpack
 from moderation.domain.training_run import RunId, RunState, TrainingRun
 from moderation.errors import ServiceDown
 from moderation.flows.retraining.retrain import Teacher
+from moderation.images.canary import pictures as canary_pictures
 from moderation.settings import load_settings
 from moderation.storage.database import Database
 from moderation.storage.events import Events
@@ -168,6 +169,25 @@ def test_the_report_is_one_page_with_the_run_in_it(ended: Ended) -> None:
     for expected in ("PASSED", ended.first.manifest_sha256, "a new camera", "data:image/png;base64,"):
         assert expected in page
     assert str(ended.folders[0]) not in page
+
+
+def test_workers_are_measured_by_what_was_recorded_where_the_candidate_was_made(wiring: Wiring, ended: Ended) -> None:
+    (known,) = [each for each in wiring.canaries.list() if each.asked.prompt_id == ended.first.prompt_id]
+    assert str(known.machine) == "cpu in float32"
+    (event,) = [event for event in wiring.events.list(kind="canary.recorded") if event.actor == known.worker]
+    (activated,) = [event for event in wiring.events.list(kind="prompt.activate") if event.actor == "eve"]
+    assert event.seq < activated.seq
+
+
+def test_a_broken_device_teaches_nothing(wiring: Wiring, school: School, tmp_path: Path) -> None:
+    run = school.begin()
+    witness = wiring.witness()
+    blind = replace(witness, prepare=lambda _, crops: witness.prepare(canary_pictures()[0], crops))
+    found = replace(teacher(wiring, tmp_path), witness=lambda: blind).work(run.run_id)
+    assert found is not None
+    assert (found.state, found.prompt_id) == (RunState.FAILED, None)
+    assert "canary: picture" in found.error
+    assert not list(tmp_path.glob("**/plan.json"))
 
 
 def test_no_picture_stays_behind(ended: Ended) -> None:

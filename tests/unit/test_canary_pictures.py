@@ -13,7 +13,7 @@ from PIL import Image
 
 from moderation.detector import Backbone, Detector, Score, SoftPrompt, load_backbone
 from moderation.domain.canary import ROUGH_TOLERANCE, Asked, Known, Machine, find_moved
-from moderation.flows.scanning.canary import shortened
+from moderation.flows.scanning.witness import shortened
 from moderation.images import decode, views_of
 from moderation.images.canary import NAMES, pictures, pictures_sha256
 from moderation.miniature import PROMPT_FILE

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moderation.cli.extras import check_training
+from moderation.cli.prompt.answers import record_answers
 from moderation.cli.prompt.labelled import Chosen, Prevalence, read_labelled
 from moderation.cli.prompt.view import activate, bar, named_file, registered
 from moderation.cli.shared import (
@@ -148,6 +149,7 @@ def _in_registry(
         activate(wiring, done.prompt.backbone, new_id, yes=yes, question="Register and activate it?")
     new_name = name or f"{parent.name} calibrated"
     record = register(wiring.prompts, done.prompt.to_bytes(), name=new_name, parent=parent.prompt_id, by=by)
+    record_answers(wiring, record.prompt_id)
     if make_active:
         wiring.prompts.activate(record.prompt_id, by=by)
         record = wiring.prompts.find(record.prompt_id)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from moderation.cli.prompt.answers import record_answers
 from moderation.cli.prompt.view import CHECKPOINTS, activate, described, named_file
 from moderation.cli.shared import (
     actor_option,
@@ -98,6 +99,8 @@ def import_(
         record = register(wiring.prompts, blob, name=name or file.stem, parent=parent, by=by)
         if lessons:
             _give_manifest(wiring, record.prompt_id, lessons, by)
+        if not no_check:
+            record_answers(wiring, record.prompt_id)
         if make_active:
             wiring.prompts.activate(record.prompt_id, by=by)
             record = wiring.prompts.find(record.prompt_id)

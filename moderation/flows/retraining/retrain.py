@@ -29,6 +29,7 @@ from moderation.storage.training.runs import TrainingRuns
 
 if TYPE_CHECKING:
     from moderation.flows.retraining.teach import Classroom
+    from moderation.flows.scanning.witness import Witness
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,6 +42,7 @@ PATIENCE_S = 90.0
 class Teacher:
     """One process that works on training runs, one at a time. `room` is made when first needed: it loads a backbone.
 
+    witness: made with it; what this process says of known pictures.
     device: held while the run uses it, so that nothing else is scored meanwhile: dropout is on in the shared backbone.
     """
 
@@ -48,6 +50,7 @@ class Teacher:
     claims: TrainingClaims
     states: PromptStates
     room: Callable[[], Classroom]
+    witness: Callable[[], Witness]
     backbone: str
     folder: Path
     lease_s: float
@@ -121,10 +124,12 @@ class Teacher:
         run = held.run
         lessons = unpack(self.runs.manifest(run.run_id))
         place.mkdir(parents=True, exist_ok=True)
-        room = self.room()
+        room, witness = self.room(), self.witness()
+        witness.prove()  # what a broken device learns and judges is worth nothing
         with self.device:
             pace.check()
             taught = teach(run, lessons, self.runs.checkpoint(run.run_id), room, place, pace, self._keeper(held))
+        witness.prove()
         pace.stage("reporting", 0)
         active = room.prompts.active(run.backbone)
         gate = told_of(taught.gate, run.parent, active.prompt_id if active else None)
@@ -144,8 +149,16 @@ class Teacher:
             raise Stopped(Why.LOST)
         log.info("training run %d %s: prompt %s", run.run_id, gate.word, prompt_id)
         self._clear(run)
+        self._vouch(run, witness, prompt_id)
         if run.config.activate and gate.passed:
             self._activate(run, prompt_id)
+
+    def _vouch(self, run: TrainingRun, witness: Witness, prompt_id: PromptId) -> None:
+        """Before any worker uses the candidate: what workers are to answer with it. The run has ended well without."""
+        try:
+            self._patiently(lambda: witness.vouch(prompt_id))
+        except ModerationError as error:
+            log.warning("training run %d: no canary answers are recorded of %s: %s", run.run_id, prompt_id, error)
 
     def _activate(self, run: TrainingRun, prompt_id: PromptId) -> None:
         """As was asked for; not where another prompt was activated meanwhile: with that the gate did not compare."""

@@ -1,4 +1,4 @@
-"""Canaries: the known answers, recorded by the first worker on each kind of machine."""
+"""Canaries: the known answers, as first recorded on each kind of machine."""
 
 from __future__ import annotations
 
