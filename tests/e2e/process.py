@@ -7,24 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Only a failing test waits so long.
-START_S = 90.0
-GENEROUS_S = 60.0
-PAUSE_S = 0.05
+from tests.waiting import GENEROUS_S, wait_until
 
+__all__ = ["GENEROUS_S", "START_S", "Worker", "wait_until"]
 
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = GENEROUS_S) -> None:
-    """Returns as soon as `condition` holds; fails, with `what` was waited for, when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_s:.0f} s in vain until {what}")
-        time.sleep(PAUSE_S)
+START_S = 240.0  # it imports PyTorch, often beside others that do
 
 
 class Worker:
@@ -93,6 +84,6 @@ class Worker:
     def terminate(self) -> None:
         self._process.terminate()
 
-    def exit_code(self, timeout_s: float = GENEROUS_S) -> int:
-        """Waits for its end."""
-        return self._process.wait(timeout_s)
+    def exit_code(self) -> int:
+        """Waits for its end, which may come as late as its start."""
+        return self._process.wait(START_S)

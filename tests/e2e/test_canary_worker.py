@@ -18,7 +18,8 @@ from moderation.storage.loop_tables import CanaryRow, ChoreRow
 from moderation.storage.registry.canaries import Canaries
 from moderation.storage.tables import SubmissionRow
 from tests.e2e.conftest import Stack, open_stack
-from tests.e2e.process import Worker, wait_until
+from tests.e2e.process import Worker
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def failures(stack: Stack) -> list[dict[str, object]]:
 
 
 def refusal(worker: Worker) -> str:
-    assert worker.exit_code(90) == CanaryFailed.exit_code, worker.said
+    assert worker.exit_code() == CanaryFailed.exit_code, worker.said
     return worker.said
 
 

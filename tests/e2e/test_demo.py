@@ -17,9 +17,9 @@ import redis
 
 from moderation.miniature import samples
 from tests.command import modctl, ok
-from tests.e2e.process import wait_until
+from tests.waiting import GENEROUS_S, wait_until
 
-LIMIT_S = 120
+LIMIT_S = 2 * GENEROUS_S  # a worker is started in it
 DEMO = [sys.executable, "-m", "moderation", "demo"]
 
 
@@ -49,7 +49,7 @@ def left(folder: Path) -> list[str]:
 
 def nothing_is_left(folder: Path) -> None:
     with suppress(AssertionError):
-        wait_until(lambda: not left(folder), "nothing of the demo is left", 20)
+        wait_until(lambda: not left(folder), "nothing of the demo is left")
     assert left(folder) == []
 
 
@@ -65,7 +65,7 @@ def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
         [*DEMO, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        wait_until(lambda: list(folder.glob("antifake-worker-*/worker.log")), "the demo's worker is starting", 60)
+        wait_until(lambda: list(folder.glob("antifake-worker-*/worker.log")), "the demo's worker is starting")
         yield process
     finally:
         if process.poll() is None:
@@ -156,19 +156,19 @@ def test_kept_services_go_on_until_the_printed_commands_end_them(
         assert ok("queue", "status", "--json").json()["workers"]
         again = ok("submit", "upload-01.jpg", "--force", "--json").json()
         assert again == {"new": 1, "known": 0, "queued": True}
-        wait_until(lambda: not ok("status", "--json").json()["waiting"], "the kept worker has scored", 30)
+        wait_until(lambda: not ok("status", "--json").json()["waiting"], "the kept worker has scored")
         wait_until(lambda: len(ok("verdicts", "upload-01.jpg", "--json").lines()) == 2, "its second verdict is there")
     finally:
         for found in (worker, broker):
             if found is not None:
-                subprocess.run(found[found.re.groups], shell=True, check=True, timeout=30)  # as the user would
+                subprocess.run(found[found.re.groups], shell=True, check=True, timeout=GENEROUS_S)  # as the user would
     nothing_is_left(temporary_folder)
 
 
 def test_ctrl_c_leaves_nothing(temporary_folder: Path) -> None:
     with started(temporary_folder) as process:
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 1
         assert out == ""
         assert err.rstrip().endswith("Aborted!")
@@ -179,7 +179,7 @@ def test_ctrl_c_leaves_nothing(temporary_folder: Path) -> None:
 def test_kill_9_leaves_nothing(temporary_folder: Path) -> None:
     with started(temporary_folder) as process:
         (log,) = temporary_folder.glob("antifake-worker-*/worker.log")
-        wait_until(lambda: '"event": "ready"' in log.read_text(), "the worker is ready", 90)
+        wait_until(lambda: '"event": "ready"' in log.read_text(), "the worker is ready", LIMIT_S)
         process.kill()
     nothing_is_left(temporary_folder)
 

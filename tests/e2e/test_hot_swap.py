@@ -23,7 +23,8 @@ from moderation.storage.registry.states import PromptStates
 from moderation.storage.side_by_side import SideBySide
 from tests.command import ok
 from tests.e2e.conftest import BATCH_SIZE, Stack, picture
-from tests.e2e.process import Worker, wait_until
+from tests.e2e.process import Worker
+from tests.waiting import wait_until
 
 IMAGES = 2_000
 FILES = 20  # the images are links to so many pictures

@@ -11,7 +11,8 @@ from moderation import ImageFailed
 from moderation.domain.submission import MAX_CRASHES, State
 from moderation.embedded import Server
 from tests.e2e.conftest import Stack, open_stack
-from tests.e2e.process import wait_until
+from tests.e2e.process import START_S
+from tests.waiting import wait_until
 
 # What a decoder with a memory error does: the process is gone in the middle of a fetch. `sitecustomize` is imported by
 # every Python that starts, so the worker itself is the real one.
@@ -48,7 +49,7 @@ def test_a_picture_that_kills_its_worker_is_given_up_and_takes_nobody_along(pois
     deaths = 0
     for start in range(MAX_CRASHES + 2):  # a supervisor that starts it again
         with poisoned.worker(f"worker-{start}") as worker:
-            wait_until(lambda: poisoned.ended("crowd") == 13 or not worker.runs(), "all ended, or the worker died", 90)
+            wait_until(lambda: poisoned.ended("crowd") == 13 or not worker.runs(), "all ended, or it died", START_S)
             if worker.runs():
                 break
             deaths += 1

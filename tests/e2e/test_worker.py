@@ -17,7 +17,8 @@ from moderation.storage.policies import Policies
 from moderation.storage.tables import ImageRow
 from tests.broken_files import broken_files
 from tests.e2e.conftest import BATCH_SIZE, Stack
-from tests.e2e.process import GENEROUS_S, Worker, wait_until
+from tests.e2e.process import Worker
+from tests.waiting import GENEROUS_S, wait_until
 
 
 def test_two_hundred_pictures_in_two_hundred_verdicts_out(stack: Stack, worker: Worker) -> None:

@@ -26,6 +26,7 @@ from moderation.detector.checkpoint import LLM_KEY, QFORMER_KEY
 from moderation.miniature import PROMPT_FILE, samples
 from moderation.miniature.canary import shipped_answers
 from tests.command import Done, modctl, ok, refusal
+from tests.waiting import GENEROUS_S
 
 CHECKPOINTS = Path(__file__).parents[1] / "golden" / "data" / "checkpoints"
 PAIRS = 22  # of pictures to calibrate on; two more than must be
@@ -200,7 +201,7 @@ for arguments in (["list"], ["show", sys.argv[1]], ["export", sys.argv[1], "out.
         assert not end.code
 """
     command = [sys.executable, "-c", script, SHIPPED_ID]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GENEROUS_S)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.safetensors").read_bytes() == PROMPT_FILE.read_bytes()
 

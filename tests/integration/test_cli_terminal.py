@@ -16,6 +16,7 @@ import pytest
 
 from moderation.miniature import samples
 from tests.command import ok
+from tests.waiting import GENEROUS_S
 
 MODCTL = (sys.executable, "-m", "moderation")
 # A demo's outcome of two pictures, shown without running a demo.
@@ -65,7 +66,7 @@ def on_terminal(
             break
         screen += part
     os.close(ours)
-    return process.wait(60), screen.decode(errors="replace")
+    return process.wait(GENEROUS_S), screen.decode(errors="replace")
 
 
 @pytest.mark.parametrize(("answer", "code", "version"), [("y\n", 0, 2), ("n\n", 1, 1), ("\n", 1, 1)])
@@ -103,7 +104,9 @@ def test_a_demo_draws_thumbnails_where_there_is_room(columns: int, drawn: bool) 
 
 def test_a_demo_in_a_pipe_does_not_even_look_for_a_terminal() -> None:
     script = SHOW + "\nimport sys\nsys.exit('textual_image' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=GENEROUS_S
+    )
     assert done.returncode == 0, done.stderr
     assert "▀" not in done.stdout
     assert "\x1b" not in done.stdout

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from moderation.embedded.postgres import PostgresServer
 from moderation.embedded.process import PrivateServer
 from moderation.embedded.system import free_port
 from moderation.errors import ConfigurationError, ServiceDown
+from tests.waiting import GENEROUS_S, wait_until
 
 DEAD_BROKER = "redis://:secret@127.0.0.1:9/0"
 DEAD_POSTGRES = "postgresql://someone:secret@127.0.0.1:9/postgres"
@@ -59,13 +59,6 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until(claim: str, holds: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {claim}"
-        time.sleep(0.05)
-
-
 def test_private_broker_is_set_up_to_lose_nothing(private_broker: Server) -> None:
     with client(private_broker) as connection:
         settings = {
@@ -97,7 +90,7 @@ def test_broker_that_died_by_itself_can_be_started_again(private_broker: Server)
     pid = private_broker.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until("the server is dead", lambda: private_broker.pid is None)
+    wait_until(lambda: private_broker.pid is None, "the server is dead")
 
     private_broker.start()
 
@@ -133,7 +126,7 @@ def test_kill_9_of_the_parent_leaves_nothing(server: str, tmp_path: Path) -> Non
         from moderation.embedded import {server}
         with {server}(named="") as server:
             print(server.pid, server.folder, flush=True)
-            time.sleep(60)
+            time.sleep(600)
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -145,8 +138,8 @@ def test_kill_9_of_the_parent_leaves_nothing(server: str, tmp_path: Path) -> Non
     parent.kill()
     parent.wait()
 
-    wait_until("the server ended", lambda: not is_running(int(pid)))
-    wait_until("its folder is gone", lambda: not Path(folder).exists())
+    wait_until(lambda: not is_running(int(pid)), "the server ended")
+    wait_until(lambda: not Path(folder).exists(), "its folder is gone")
 
 
 def test_kept_server_goes_on_until_its_command_ends_it(tmp_path: Path) -> None:
@@ -156,7 +149,7 @@ def test_kept_server_goes_on_until_its_command_ends_it(tmp_path: Path) -> None:
             print(server.url, server.folder, server.how_to_stop, sep="|")
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=GENEROUS_S
     )
     url, folder, how_to_stop = done.stdout.strip().split("|")
     try:
@@ -164,7 +157,7 @@ def test_kept_server_goes_on_until_its_command_ends_it(tmp_path: Path) -> None:
             assert connection.ping()
     finally:
         subprocess.run(how_to_stop, shell=True, check=True)
-    wait_until("its folder is gone", lambda: not Path(folder).exists())
+    wait_until(lambda: not Path(folder).exists(), "its folder is gone")
 
 
 def test_named_broker_is_used_and_left_alone(broker: Server) -> None:

@@ -20,6 +20,7 @@ from moderation.storage.loop_tables import TrainingRunRow
 from moderation.storage.registry.states import PromptStates, Shown
 from moderation.storage.tables import PromptRow
 from tests.store import Store
+from tests.waiting import GENEROUS_S
 
 
 def register(store: Store, blob: bytes, backbone: str = "tiny", parent: PromptId | None = None) -> PromptRecord:
@@ -392,4 +393,4 @@ def test_an_activation_does_not_wait_for_rows_that_refer_to_the_prompt(store: St
     with ThreadPoolExecutor(1) as other, store.database.write() as session:
         session.add(PromptRow(**child, **rest, created_at=datetime.now(UTC)))
         session.flush()  # holds a share of the parent's row until the end
-        assert other.submit(change.activate, record.prompt_id).result(timeout=10).happened
+        assert other.submit(change.activate, record.prompt_id).result(GENEROUS_S).happened

@@ -17,6 +17,7 @@ from moderation.storage.registry.states import PromptStates
 from moderation.storage.training.claims import Held, TrainingClaims
 from moderation.storage.training.runs import TrainingRuns
 from tests.store import LONG_S, OVER_S, Store, ids
+from tests.waiting import GENEROUS_S
 
 BY = By("eve", "the new camera")
 LESSONS = [
@@ -263,4 +264,5 @@ def _together(work: Any, count: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(GENEROUS_S)
+        assert not thread.is_alive()

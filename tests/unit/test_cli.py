@@ -19,6 +19,7 @@ from rich.console import Console
 from moderation.cli import COMMANDS, shared
 from moderation.cli.shared import Since
 from tests.command import modctl, ok
+from tests.waiting import GENEROUS_S
 
 HEAVY = ("torch", "transformers", "sqlalchemy", "celery", "kombu", "pydantic", "rich", "numpy", "textual_image")
 SCORING = ("torch", "transformers", "numpy", "safetensors", "tokenizers", "sentencepiece")
@@ -30,7 +31,7 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=GENEROUS_S,
     )
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from moderation.flows.scanning.turns import Gate, UnderWay
+from tests.waiting import GENEROUS_S
 
-GENEROUS_S = 20.0
 # How long something is watched not to happen. Too short makes the test blind, never red.
 WATCH_S = 0.1
 
