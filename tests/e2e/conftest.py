@@ -6,7 +6,7 @@ import io
 import os
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,8 @@ from moderation.storage.registry.prompts import Prompts
 from moderation.storage.submissions import Submissions
 from moderation.storage.tables import SubmissionRow
 from moderation.storage.verdicts import Verdicts
-from tests.e2e.process import Worker, wait_until
+from tests.e2e.process import Worker
+from tests.waiting import wait_until
 
 BATCH_SIZE = 16
 # Everything that waits for minutes in production waits for a moment here.
@@ -101,17 +102,21 @@ class Stack:
             client.flushall()
         return lost
 
-    def pause(self, worker: Worker) -> None:
-        """Holds the worker where it is, but in no transaction: on SQLite that would hold everybody else, too."""
+    def pause(self, worker: Worker, when: Callable[[], object] = lambda: True) -> None:
+        """Holds the worker where `when` holds, but in no transaction: its locks would keep everybody else out."""
 
-        def outside() -> bool:
+        def caught() -> bool:
             worker.pause()
-            if self._nobody_writes():
+            if when() and self._nobody_writes():
                 return True
             worker.go_on()
             return False
 
-        wait_until(outside, "the worker is in no transaction")
+        wait_until(caught, "the worker is where it is to be held, and in no transaction")
+
+    def holds(self, name: str) -> bool:
+        """Whether a worker holds some of the pictures of the folder `name`."""
+        return any(row.claimed for row in self.rows(name))
 
     def _nobody_writes(self) -> bool:
         if self.database.is_sqlite:

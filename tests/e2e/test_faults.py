@@ -13,7 +13,8 @@ from moderation.embedded import Server
 from moderation.storage import schema
 from moderation.storage.tables import PromptRow
 from tests.e2e.conftest import Stack, open_stack
-from tests.e2e.process import Worker, wait_until
+from tests.e2e.process import Worker
+from tests.waiting import wait_until
 
 
 def test_an_emptied_broker_loses_nothing(stack: Stack, worker: Worker) -> None:
@@ -52,7 +53,7 @@ def test_a_frozen_and_a_killed_worker_are_replaced_by_the_other(new_stack: Stack
         # The first freezes with pictures in its hands, and the second takes them over.
         new_stack.pause(second)
         new_stack.app.submit_many(new_stack.pictures("frozen", 100))
-        _pause_at_work(new_stack, first, "frozen")
+        new_stack.pause(first, lambda: new_stack.holds("frozen"))
         second.go_on()
         new_stack.wait_for("frozen", 100)
         taken_over = [row for row in new_stack.rows("frozen") if row.crashes]
@@ -65,7 +66,7 @@ def test_a_frozen_and_a_killed_worker_are_replaced_by_the_other(new_stack: Stack
         # The same, and this time it never comes back.
         new_stack.pause(second)
         new_stack.app.submit_many(new_stack.pictures("killed", 200))
-        _pause_at_work(new_stack, first, "killed")
+        new_stack.pause(first, lambda: new_stack.holds("killed"))
         first.kill()
         assert new_stack.ended("killed") < 200
         second.go_on()
@@ -83,21 +84,6 @@ def test_a_frozen_and_a_killed_worker_are_replaced_by_the_other(new_stack: Stack
         assert counts["done"] + counts["waiting"] == 400
         assert {row.crashes for row in new_stack.rows("last")} == {0}
         assert "Traceback" not in second.said
-
-
-def _pause_at_work(stack: Stack, worker: Worker, name: str) -> None:
-    """Holds the worker, which must be the only one at work, while it holds pictures."""
-
-    def caught() -> bool:
-        if not any(row.claimed for row in stack.rows(name)):
-            return False
-        stack.pause(worker)
-        if any(row.claimed for row in stack.rows(name)):
-            return True
-        worker.go_on()
-        return False
-
-    wait_until(caught, f"the worker is at work on {name}")
 
 
 def _no_tables(stack: Stack) -> None:

@@ -23,7 +23,7 @@ from moderation.storage.reviewing.reviewers import Reviewers
 from moderation.storage.reviewing.reviews import Reviews
 from moderation.storage.tables import VerdictRow
 from tests.e2e.conftest import Stack
-from tests.e2e.process import Worker, wait_until
+from tests.waiting import wait_until
 
 RATE = 15.0
 ALL_BUT_TRAINING = ",".join((*SCAN_QUEUES, BACKFILL_QUEUE))
@@ -66,20 +66,6 @@ def verdicts(stack: Stack, prompt_id: str, *, shadow: bool) -> list[VerdictRow]:
         return list(session.scalars(query.order_by(VerdictRow.image_id)))
 
 
-def kill_at_work(worker: Worker, now: Callable[[], RescoreRun]) -> None:
-    """Like a power cut while it holds a batch."""
-
-    def caught() -> bool:
-        worker.pause()
-        if now().is_claimed and now().scored:
-            return True
-        worker.go_on()
-        return False
-
-    wait_until(caught, "the worker holds a batch")
-    worker.kill()
-
-
 def apply_all(stack: Stack, run: RescoreRun) -> int:
     database = stack.database
     comparer = Comparer(Rescoring(database), Policies(database), Reviews(database), Reviewers(database))
@@ -100,7 +86,8 @@ def test_a_killed_worker_is_replaced_and_each_image_is_scored_and_applied_once(n
         twin = activate_twin(new_stack, "killed")
         run = ring_for_a_run(new_stack, twin, "web", RATE)
         now = looking(new_stack, run)
-        kill_at_work(first, now)
+        new_stack.pause(first, lambda: now().is_claimed and now().scored)
+        first.kill()  # like a power cut
     assert 0 < now().scored < 60
     with new_stack.worker("second", ALL_BUT_TRAINING) as second:
         second.wait_ready()
@@ -136,9 +123,14 @@ def test_the_rate_is_kept_and_scans_are_not_starved(new_stack: Stack) -> None:
         assert 1.9 < (times[-1] - times[0]).total_seconds() < 20
 
         now = looking(new_stack, ring_for_a_run(new_stack, twin, "bulk", 1000.0))
-        wait_until(lambda: now().scored > 0, "the fast run is under way")
+        new_stack.pause(worker, lambda: now().is_claimed and now().scored)
+        assert now().scored < 300
         new_stack.app.submit_many(urgent)
-        new_stack.wait_for("now", 32)
-        assert now().scored < 300, "the scans waited for the whole run"
+        worker.go_on()
         wait_until(lambda: not now().is_open, "the fast run has ended")
         assert (now().scored, now().failed) == (300, 0)
+        new_stack.wait_for("now", 32)
+        last = max(row.created_at for row in verdicts(new_stack, twin, shadow=True))
+        scanned = [row for row in verdicts(new_stack, twin, shadow=False) if row.image_id in urgent]
+        assert len(scanned) == 32
+        assert max(row.created_at for row in scanned) < last, "the scans waited for the whole run"
