@@ -8,20 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 from moderation.domain.review import Role
 from moderation.storage.database import Database
 from tests.browser.desk import Seat
 from tests.store import Store, empty, furnish, open_database
+from tests.waiting import GENEROUS_S
 from tests.website import Website, open_website, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MS = GENEROUS_S * 1000
 WAY_OUT = "no browser: install Chromium (Debian: apt-get install chromium; else: python -m playwright install chromium)"
 
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as started:
         yield started
 
@@ -35,7 +38,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
             pytest.fail(WAY_OUT)
         pytest.skip(WAY_OUT)
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []  # it refuses to run as root with one
-    started = playwright.chromium.launch(executable_path=found, args=flags)
+    started = playwright.chromium.launch(executable_path=found, args=flags, timeout=PATIENCE_MS)
     yield started
     started.close()
 
@@ -72,7 +75,7 @@ def address(website: Website) -> Iterator[str]:
 def page(browser: Browser) -> Iterator[Page]:
     """A window 1280 wide. What its console or a script complains of fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     window = context.new_page()
     complaints: list[str] = []
     window.on("console", lambda said: complaints.append(said.text) if _is_complaint(said) else None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from playwright.sync_api import Locator, Page, expect
 
 from moderation.domain.review import Review, ReviewTask
+from tests.waiting import GENEROUS_S
 from tests.website import Website
 
 
@@ -36,12 +37,21 @@ class Seat:
         for key in keys:
             self.page.keyboard.press(key)
 
-    def waits_until(self, is_so: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    def waits_until(self, is_so: Callable[[], bool]) -> None:
         """Lets the page go on until the tables say so."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + GENEROUS_S
         while not is_so():
             assert time.monotonic() < deadline
             self.page.wait_for_timeout(100)
+
+    def stirs_until(self, is_so: Callable[[], bool]) -> None:
+        """The same, with a hand on the mouse."""
+
+        def moves() -> bool:
+            self.page.mouse.move(time.monotonic() % 1 * 300, 200)
+            return is_so()
+
+        self.waits_until(moves)
 
     def held(self) -> int:
         """How many open tasks somebody holds."""

@@ -18,11 +18,14 @@ from tests.moderated import desk
 def lapse_to_bob(seat: Seat, image_id: str) -> None:
     """The lease of this picture's task runs out, and another reviewer takes it."""
     database = seat.website.store.database
-    with database.write() as session:
-        past = database.now(session) - timedelta(seconds=1)
-        session.execute(update(ReviewTaskRow).where(ReviewTaskRow.image_id == image_id).values(lease_until=past))
-    bobs = desk(seat.website.store, "bob").take(seat.task(image_id).image_id)
-    assert bobs is not None
+
+    def bob_has_it() -> bool:
+        with database.write() as session:
+            past = database.now(session) - timedelta(seconds=1)
+            session.execute(update(ReviewTaskRow).where(ReviewTaskRow.image_id == image_id).values(lease_until=past))
+        return desk(seat.website.store, "bob").take(seat.task(image_id).image_id) is not None
+
+    seat.waits_until(bob_has_it)  # the page may renew the lease in between
 
 
 def test_log_in_with_a_wrong_and_a_right_token(seat: Seat) -> None:
@@ -141,20 +144,20 @@ def test_a_lease_is_kept_by_activity_and_its_loss_told_without_a_key(seat: Seat)
     seat.sees(first)
     until = seat.task(first).lease_until
     assert until is not None
-    seat.page.mouse.move(200, 200)
-    seat.waits_until(lambda: (seat.task(first).lease_until or until) > until)
+    seat.stirs_until(lambda: (seat.task(first).lease_until or until) > until)
     lapse_to_bob(seat, first)
-    seat.page.mouse.move(300, 300)
+    seat.stirs_until(seat.notice.is_visible)
     expect(seat.notice).to_contain_text("no longer yours")
     seat.sees(second)
 
 
 def test_the_next_picture_is_there_before_it_is_wanted(seat: Seat) -> None:
     first, second = seat.website.add_pictures(2)
-    seat.log_in()
     wanted = f"/pictures/{seat.task(second).task_id}"
-    with seat.page.expect_response(lambda answer: answer.url.endswith(wanted)):
+    with seat.page.expect_response(lambda answer: answer.url.endswith(wanted)) as coming:
+        seat.log_in()
         seat.sees(first)
+    coming.value.finished()
     asked: list[str] = []
     seat.page.on("request", lambda request: asked.append(request.url))
     seat.press("r")
