@@ -27,11 +27,11 @@ from moderation.storage.reviewing.tasks import ReviewTasks
 from tests.command import ok
 from tests.moderated import score
 from tests.store import Store, furnish
+from tests.waiting import GENEROUS_S
 
 # The terminal becomes the process's own, so that Ctrl-C reaches it.
 START = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 NAMES = [sample.path.name for sample in samples()[:3]]
-TIMEOUT_S = 60.0
 OTHER_SCREEN, BACK = "\x1b[?1049h", "\x1b[?25h\x1b[?1049l"
 CTRL_C = "\x03"
 
@@ -57,32 +57,44 @@ class Terminal:
 
     def wait_for(self, text: str) -> str:
         """What was written until now from the last call on, once `text` is in it."""
-        new, deadline = "", time.monotonic() + TIMEOUT_S
+        new, deadline = "", time.monotonic() + GENEROUS_S
         while text not in new:
             assert time.monotonic() < deadline, f"{text!r} did not come: {self.seen[-2000:]!r}"
-            if select.select([self.ours], [], [], 0.1)[0]:
-                part = os.read(self.ours, 65536).decode(errors="replace")
-                new += part
-                self.seen += part
+            new += self._read()
         return new
 
     def press(self, keys: str, until: str) -> str:
-        time.sleep(0.2)  # a person looks first; what is typed ahead is dropped
+        """As a person does, who looks first: what is typed before the process waits for a key is dropped."""
+        while self._read() or not self._sleeps():
+            pass
         os.write(self.ours, keys.encode())
         return self.wait_for(until)
 
     def end(self) -> int:
-        code = self.process.wait(TIMEOUT_S)
-        while select.select([self.ours], [], [], 0.1)[0]:
-            self.seen += os.read(self.ours, 65536).decode(errors="replace")
+        code = self.process.wait(GENEROUS_S)
+        while self._read():
+            pass
         return code
+
+    def _read(self) -> str:
+        """What it wrote meanwhile; '' if nothing came for a moment."""
+        if not select.select([self.ours], [], [], 0.05)[0]:
+            return ""
+        part = os.read(self.ours, 65536).decode(errors="replace")
+        self.seen += part
+        return part
+
+    def _sleeps(self) -> bool:
+        """It does nothing and has nothing to do: with all that it wrote read, it waits for a key."""
+        told = subprocess.run(["ps", "-o", "stat=", "-p", str(self.process.pid)], capture_output=True, check=True)
+        return told.stdout.startswith(b"S")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.wait(TIMEOUT_S)
+        self.process.wait(GENEROUS_S)
         for descriptor in (self.ours, self.its):
             os.close(descriptor)
 
