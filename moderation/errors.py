@@ -127,17 +127,20 @@ class PromptMismatch(ConfigurationError):
 
 
 class PromptRefused(ModerationError):
-    """The gate refused this candidate, so it is not activated unless somebody takes that upon himself."""
+    """The gate refused this candidate, so it is not activated unless somebody takes that upon himself.
+
+    what: names the prompt that was refused, where it was another with the same vectors.
+    """
 
     exit_code = 4
 
-    def __init__(self, prompt_id: str, run_id: int, reasons: Sequence[str]) -> None:
+    def __init__(self, prompt_id: str, run_id: int, reasons: Sequence[str], what: str = "it") -> None:
         self.prompt_id = prompt_id
         self.run_id = run_id
         self.reasons = tuple(reasons)
         why = f": {'; '.join(reasons)}" if reasons else ""
         hint = f"to activate it all the same: modctl prompt activate {prompt_id} --force --reason WHY"
-        super().__init__(f"prompt {prompt_id}: the gate of training run {run_id} refused it{why}\n  {hint}")
+        super().__init__(f"prompt {prompt_id}: the gate of training run {run_id} refused {what}{why}\n  {hint}")
 
 
 class NotEnoughLabels(ModerationError):

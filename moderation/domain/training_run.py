@@ -90,9 +90,17 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class GateState:
-    """What the gate said of a prompt, in the newest run that ended with it. against: the one that was active then."""
+    """What the gate said of a prompt, in the newest run that ended with it. against: the one that was active then.
+
+    judged: the prompt that stood before the gate: this one, or the refused one that it was made from by calibration.
+    """
 
     run_id: RunId
+    judged: PromptId
     against: PromptId
     passed: bool
     reasons: tuple[str, ...]
+
+    def what(self, prompt_id: PromptId) -> str:
+        """The prompt that was judged, in words about `prompt_id`."""
+        return "it" if self.judged == prompt_id else f"{self.judged} (this is its recalibration)"

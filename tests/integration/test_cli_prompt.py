@@ -78,7 +78,7 @@ def test_a_prompt_is_registered_once_and_activated_when_asked(installed: None, t
     assert answered() == [other]
     refused = modctl("prompt", "import", file, "--activate")
     assert "no terminal to ask on; add --yes" in refusal(refused)
-    assert f"active on miniature: {SHIPPED_ID} -> {other}" in refused.err
+    assert f"active on miniature: {SHIPPED_ID} (shipped) -> {other} (another)" in refused.err
     assert prompts() == {SHIPPED_ID: "active", other: "candidate"}
 
     assert ok("prompt", "import", file, "--activate", "--yes").out == f"{other} (another) is registered as active.\n"
@@ -403,7 +403,7 @@ def test_calibrate_activates_when_asked(installed: None, labelled: Path) -> None
     assert "no terminal to ask on; add --yes" in refusal(refused)
     assert prompts() == {SHIPPED_ID: "active"}
     made = ok(*command, "--yes").json()
-    assert f"active on miniature: {SHIPPED_ID} -> {made['prompt_id']}" in refused.err
+    assert f"active on miniature: {SHIPPED_ID} (shipped) -> {made['prompt_id']} (shipped calibrated)" in refused.err
     assert prompts() == {SHIPPED_ID: "retired", made["prompt_id"]: "active"}
 
 

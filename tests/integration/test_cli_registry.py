@@ -16,9 +16,9 @@ import pytest
 import torch
 from sqlalchemy import update
 
-from moderation.detector import SoftPrompt
+from moderation.detector import Calibration, SoftPrompt
 from moderation.domain.lesson import Lesson, Origin, Side, pack
-from moderation.domain.prompt import PromptId
+from moderation.domain.prompt import PromptId, prompt_id_of
 from moderation.domain.training_run import RunConfig
 from moderation.flows.registry.prompt import register
 from moderation.miniature import PROMPT_FILE
@@ -275,6 +275,53 @@ def test_an_import_does_not_get_past_the_gate(database: Database, tmp_path: Path
     (tmp_path / "other.safetensors").write_bytes(blob())
     assert modctl("prompt", "import", "other.safetensors", "--activate", "--yes").code == 4
     assert sorted(states().values()) == ["active", "candidate"]
+
+
+def recalibrated(data: bytes, scale: float = 2.0) -> bytes:
+    """What `prompt calibrate` makes: the same numbers under another header, which names the parent."""
+    prompt = SoftPrompt.from_bytes(data)
+    parent = prompt_id_of(prompt.sha256)
+    return replace(prompt, calibration=Calibration(scale, 0.0), metadata={"parent": parent}).to_bytes()
+
+
+def test_what_was_refused_stays_refused_when_it_is_recalibrated(either: Database, tmp_path: Path) -> None:
+    other = add(either, blob())
+    refused_by_gate(either, other)
+    child = add(either, recalibrated(blob()), "child", parent=other)
+    grandchild = tmp_path / "grandchild.safetensors"
+    grandchild.write_bytes(recalibrated(recalibrated(blob()), 3.0))
+    done = act("activate", child)
+    assert (done.code, done.out) == (4, "")
+    said = f"the gate of training run 1 refused {other} (this is its recalibration): source web: worse by 0.04"
+    assert f"prompt {child}: {said}" in done.err
+    assert f"modctl prompt activate {child} --force --reason" in done.err
+    done = modctl("prompt", "import", grandchild, "--activate", "--yes")
+    assert (done.code, said in done.err) == (4, True)
+    assert sorted(states().values()) == ["active", "candidate", "candidate", "candidate"]  # its id can be named now
+    assert {each["gate"] for each in ok("prompt", "list", "--json").lines()} == {None, "refused"}
+    assert f"its gate REFUSED {other} (this is its recalibration)" in ok("prompt", "show", child).out
+
+    done = act("activate", child, "--force")
+    assert (done.code, f"Warning: {said}" in done.err) == (0, True)
+    payload = events("prompt.activate")[0]["payload"]
+    assert (payload["forced"], payload["refused_by_run"], payload["refused"]) == (True, 1, other)
+
+
+def test_a_refusal_is_of_these_numbers_alone(database: Database) -> None:
+    other = add(database, blob())
+    refused_by_gate(database, other)
+    assert act("activate", add(database, blob(0.5), "tuned from it", parent=other)).code == 0
+    mended = add(database, recalibrated(blob()), "judged itself", parent=other)
+    refused_by_gate(database, mended, "passed")
+    assert act("activate", mended).code == 0
+
+
+def test_an_import_tells_that_its_gate_compared_with_another_prompt(database: Database, tmp_path: Path) -> None:
+    refused_by_gate(database, add(database, blob()), "passed")
+    assert act("activate", add(database, blob(0.5), "meanwhile")).code == 0
+    (tmp_path / "other.safetensors").write_bytes(blob())
+    done = ok("prompt", "import", "other.safetensors", "--activate", "--yes")
+    assert f"Warning: the gate of training run 1 compared it with {SHIPPED_ID}, not with the one that is" in done.err
 
 
 def test_an_import_for_another_backbone_is_not_activated(database: Database) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moderation.cli.extras import check_training
+from moderation.cli.prompt.activation import ask, is_refused
 from moderation.cli.prompt.answers import record_answers
 from moderation.cli.prompt.labelled import Chosen, Prevalence, read_labelled
-from moderation.cli.prompt.view import activate, bar, named_file, registered
+from moderation.cli.prompt.view import bar, named_file, registered
 from moderation.cli.shared import (
     actor_option,
     by_whom,
@@ -26,7 +27,7 @@ from moderation.cli.shared import (
     say,
     yes_option,
 )
-from moderation.domain.prompt import ID_CHARS
+from moderation.domain.prompt import prompt_id_of
 from moderation.errors import ConfigurationError, PromptMismatch
 
 if TYPE_CHECKING:
@@ -144,15 +145,21 @@ def _in_registry(
     parent = wiring.prompts.find(prompt)
     done = _calibrate(wiring, parent.prompt_id, registered(wiring, parent), how)
     told = _told(done, as_json=as_json)
-    if make_active:
-        new_id = done.prompt.sha256[:ID_CHARS]
-        activate(wiring, done.prompt.backbone, new_id, yes=yes, question="Register and activate it?")
-    new_name = name or f"{parent.name} calibrated"
-    record = register(wiring.prompts, done.prompt.to_bytes(), name=new_name, parent=parent.prompt_id, by=by)
+    blob, new_name, shown = done.prompt.to_bytes(), name or f"{parent.name} calibrated", None
+    gate = wiring.prompt_states.foreseen(blob, parent.prompt_id)
+    if make_active and not is_refused(gate):  # else the activation below says why, and names a registered prompt
+        new_id = prompt_id_of(done.prompt.sha256)
+        shown = ask(wiring, new_id, new_name, done.prompt.backbone, gate, yes=yes, question="Register and activate it?")
+    record = register(wiring.prompts, blob, name=new_name, parent=parent.prompt_id, by=by)
     record_answers(wiring, record.prompt_id)
     if make_active:
-        wiring.prompts.activate(record.prompt_id, by=by)
+        wiring.prompt_states.activate(record.prompt_id, shown=shown, by=by)
         record = wiring.prompts.find(record.prompt_id)
+    elif gate is not None and is_refused(gate):
+        say(
+            f"Warning: the gate of training run {gate.run_id} refused {gate.what(record.prompt_id)}; to activate it "
+            f"all the same: modctl prompt activate {record.prompt_id} --force --reason WHY"
+        )
     if not as_json:
         click.echo(
             f"{record.prompt_id} ({record.name}), made from {parent.prompt_id}, is registered as {record.state}."

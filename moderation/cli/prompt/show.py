@@ -104,19 +104,19 @@ def _facts(
         "parent": " <- ".join(line) if line else f"none registered; made from: {facts['made from']}",
         "registered": local_time(record.created_at),
         "activated": local_time(record.activated_at) or "never",
-        "training run": _gate_told(gate),
+        "training run": _gate_told(gate, record.prompt_id),
         "manifest": _manifest_told(manifest),
         **{title: value for title, value in facts.items() if title != "made from"},
         **{f"  {name}": value for name, value in flattened(record.metrics) if name != "parent"},
     }
 
 
-def _gate_told(gate: GateState | None) -> str:
+def _gate_told(gate: GateState | None, prompt_id: PromptId) -> str:
     if gate is None:
         return "none, so no gate"
-    said = "passed it" if gate.passed else "REFUSED it"
+    said = "passed" if gate.passed else "REFUSED"
     why = f": {'; '.join(gate.reasons)}" if gate.reasons else ""
-    return f"{gate.run_id}, its gate {said} against {gate.against}{why}"
+    return f"{gate.run_id}, its gate {said} {gate.what(prompt_id)} against {gate.against}{why}"
 
 
 def _manifest_told(manifest: dict[str, Any] | None) -> str:

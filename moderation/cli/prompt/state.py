@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from moderation.cli.prompt.activation import ask
 from moderation.cli.prompt.view import titled
 from moderation.cli.shared import (
     actor_option,
@@ -20,7 +21,7 @@ from moderation.cli.shared import (
     yes_option,
 )
 from moderation.domain.prompt import PromptState
-from moderation.errors import ConfigurationError, PromptRefused
+from moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from moderation.domain.prompt import PromptRecord
@@ -44,7 +45,7 @@ def activate(prompt_id: str, force: bool, no_check: bool, reason: str, actor: st
 
     The one before is retired; `modctl prompt rollback` brings it back. Exit code 4 for a candidate the gate refused.
     """
-    from moderation.storage.registry.states import Changed, Shown
+    from moderation.storage.registry.states import Changed
 
     _check_reason(reason)
     with parts() as wiring:
@@ -53,21 +54,10 @@ def activate(prompt_id: str, force: bool, no_check: bool, reason: str, actor: st
             _tell(Changed(record.prompt_id, record.prompt_id, happened=False), "active", record.backbone, as_json)
             return
         _check_usable(wiring, record, no_check=no_check)
-        gate = wiring.prompt_states.gate(record.prompt_id)
-        refused = gate is not None and not gate.passed
-        if gate is not None and refused and not force:
-            raise PromptRefused(record.prompt_id, gate.run_id, gate.reasons)
-        before = wiring.prompts.active(record.backbone)
-        say(f"active on {record.backbone}: {titled(before)} -> {titled(record)}")
-        if record.state == PromptState.SHADOW:
-            say("it is the shadow now, and will be so no more")
-        if gate is not None and refused:
-            say(f"Warning: the gate of training run {gate.run_id} refused it: {'; '.join(gate.reasons) or 'no reason'}")
-        elif gate is not None and before is not None and gate.against != before.prompt_id:
-            say(f"Warning: the gate of training run {gate.run_id} compared it with {gate.against}, not with the one "
-                "that is active now: whether it is no worse than that one, nobody has looked")  # fmt: skip
-        confirm("Activate it?", yes=yes)
-        shown = None if yes else Shown(before.prompt_id if before else None)
+        shown = ask(
+            wiring, record.prompt_id, record.name, record.backbone, wiring.prompt_states.gate(record.prompt_id),
+            forced=force, is_shadow=record.state == PromptState.SHADOW, yes=yes, question="Activate it?",
+        )  # fmt: skip
         by = by_whom(wiring, actor, reason)
         changed = wiring.prompt_states.activate(record.prompt_id, forced=force, shown=shown, by=by)
     _tell(changed, "active", record.backbone, as_json)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from moderation.cli.prompt.activation import ask, is_refused
 from moderation.cli.prompt.answers import record_answers
-from moderation.cli.prompt.view import CHECKPOINTS, activate, described, named_file
+from moderation.cli.prompt.view import CHECKPOINTS, described, named_file
 from moderation.cli.shared import (
     actor_option,
     by_whom,
@@ -22,7 +23,7 @@ from moderation.cli.shared import (
     say,
     yes_option,
 )
-from moderation.domain.prompt import ID_CHARS
+from moderation.domain.prompt import prompt_id_of
 from moderation.errors import ConfigurationError, PromptMismatch
 
 if TYPE_CHECKING:
@@ -91,10 +92,13 @@ def import_(
             say(f"Warning: {warning}")
         if not no_check:
             _check(file, prompt, wiring)
-        if make_active:
-            prompt_id = prompt.sha256[:ID_CHARS]
-            activate(wiring, prompt.backbone, prompt_id, yes=yes, question="Register and activate it?")
-        parent = known_parent(wiring.prompts, prompt.metadata)
+        parent, shown = known_parent(wiring.prompts, prompt.metadata), None
+        gate = wiring.prompt_states.foreseen(blob, parent)
+        if make_active and not is_refused(gate):  # else the activation below says why, and names a registered prompt
+            shown = ask(
+                wiring, prompt_id_of(prompt.sha256), name or file.stem, prompt.backbone, gate,
+                yes=yes, question="Register and activate it?",
+            )  # fmt: skip
         by = by_whom(wiring, actor, reason or f"imported from {file.name}")
         record = register(wiring.prompts, blob, name=name or file.stem, parent=parent, by=by)
         if lessons:
@@ -102,7 +106,7 @@ def import_(
         if not no_check:
             record_answers(wiring, record.prompt_id)
         if make_active:
-            wiring.prompts.activate(record.prompt_id, by=by)
+            wiring.prompt_states.activate(record.prompt_id, shown=shown, by=by)
             record = wiring.prompts.find(record.prompt_id)
     if as_json:
         print_json({**asdict(record), "holds": asdict(holds), "notes": notes, "warnings": warnings})

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moderation.cli.shared import confirm, counted, say
-from moderation.domain.prompt import PromptId
+from moderation.cli.shared import counted
 from moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -77,19 +76,6 @@ def named_file(wanted: str, option: str = "") -> Path | None:
 def titled(record: PromptRecord | None) -> str:
     """A prompt for people: its id and its name."""
     return f"{record.prompt_id} ({record.name})" if record else "none"
-
-
-def activate(wiring: Wiring, backbone: str, prompt_id: str, *, yes: bool, question: str) -> None:
-    """Says what would be active in whose place, and asks. Nothing is changed yet.
-
-    Raises ConfigurationError for a prompt of another backbone than the configured one.
-    """
-    from moderation.flows.registry.states import check_backbone
-
-    check_backbone(PromptId(prompt_id), backbone, wiring.backbone_name)
-    before = wiring.prompts.active(backbone)
-    say(f"active on {backbone}: {before.prompt_id if before else 'none'} -> {prompt_id}")
-    confirm(question, yes=yes)
 
 
 @contextmanager

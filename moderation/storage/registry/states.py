@@ -5,20 +5,21 @@ Changes on one backbone come one after the other, under locks that scoring does 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from moderation.domain.prompt import PromptId, PromptState
+from moderation.domain.prompt import PromptId, PromptState, prompt_id_of
 from moderation.domain.prompt_stack import ACTIVATED, ROLLED_BACK, SHADOWED, UNSHADOWED
 from moderation.domain.training_run import GateState
 from moderation.errors import ConfigurationError, PromptChanged, PromptRefused
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM, By
-from moderation.storage.registry.checks import check_whole, gate_state
+from moderation.storage.registry.checks import check_whole, foreseen, gate_state
 from moderation.storage.registry.past import earlier_than, target_of
 from moderation.storage.tables import PromptRow as Row
 
@@ -70,13 +71,13 @@ class PromptStates:
             gate = gate_state(session, prompt_id)
             refused = gate is not None and not gate.passed
             if gate is not None and refused and not forced:
-                raise PromptRefused(prompt_id, gate.run_id, gate.reasons)
+                raise PromptRefused(prompt_id, gate.run_id, gate.reasons, gate.what(prompt_id))
             _swap(self._database, session, row, before)
             payload: dict[str, Any] = {
                 "prompt": prompt_id, "backbone": row.backbone, "before": before, "was": row.state,
             }  # fmt: skip
             if gate is not None and refused:
-                payload |= {"forced": True, "refused_by_run": gate.run_id}
+                payload |= {"forced": True, "refused_by_run": gate.run_id, "refused": gate.judged}
             events.append(self._database, session, ACTIVATED, by, payload=payload)
             return Changed(prompt_id, before, forced=refused)
 
@@ -112,9 +113,19 @@ class PromptStates:
             return PromptId(found.prompt_id)
 
     def gate(self, prompt_id: PromptId) -> GateState | None:
-        """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate."""
+        """What the gate said of this prompt, in the newest run that ended with it; None: it never came to the gate.
+
+        Where it only is another's recalibration, and that was refused, it is what was said of that one.
+        """
         with self._database.read() as session:
             return gate_state(session, prompt_id)
+
+    def foreseen(self, blob: bytes, parent: PromptId | None) -> GateState | None:
+        """What `gate` will say of these bytes once they are registered, as made from `parent`."""
+        prompt_id = prompt_id_of(hashlib.sha256(blob).hexdigest())
+        with self._database.read() as session:
+            is_known = session.scalar(select(Row.prompt_id).where(Row.prompt_id == prompt_id)) is not None
+            return gate_state(session, prompt_id) if is_known else foreseen(session, prompt_id, blob, parent)
 
     def set_shadow(self, prompt_id: PromptId, *, shown: Shown | None = None, by: By = SYSTEM) -> Changed:
         """Makes this the shadow of its backbone in the place of the one before.
