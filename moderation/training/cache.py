@@ -1,7 +1,7 @@
 """Vision features on disk, by what they are made of: the file's bytes, the backbone and the preprocessing.
 
 The vision tower is half the work of an epoch and does not depend on the prompt. An entry that can't be read whole is
-no entry: it is computed again.
+no entry: it is computed again. A file's time says when it was last used, so that what nobody uses can go.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from moderation.files import write_whole
 
 DTYPE = torch.float16
 _NAME = "features"
+_NOTE = "made_of.json"
 _HEAD_BYTES = 8  # of a safetensors file: the length of its header
 
 
@@ -49,9 +51,10 @@ class FeatureCache:
         """Makes the folder. Raises ConfigurationError if it can't be written or lacks room for `pictures` more."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            note = self.folder / "made_of.json"
+            note = self.folder / _NOTE
             if not note.exists():
                 write_whole(note, json.dumps(self._made_of, indent=2).encode())
+            _use(note)
             free = shutil.disk_usage(self.folder).free
         except OSError as error:
             raise _unusable(self.folder, error) from None
@@ -65,8 +68,9 @@ class FeatureCache:
 
     def get(self, sha256: str) -> torch.Tensor | None:
         """float16 [T, Hv] of the picture whose file has this hash; None where there is none that is whole."""
+        path = self._path(sha256)
         try:
-            data = self._path(sha256).read_bytes()
+            data = path.read_bytes()
         except OSError:
             return None
         start = _HEAD_BYTES + int.from_bytes(data[:_HEAD_BYTES], "little")
@@ -77,6 +81,7 @@ class FeatureCache:
         body = data[start:]
         if len(body) != feature_bytes(self.shape) or checked != str(zlib.crc32(body)):
             return None
+        _use(path)
         return torch.frombuffer(bytearray(body), dtype=DTYPE).reshape(self.shape)
 
     def put(self, sha256: str, features: torch.Tensor) -> None:
@@ -84,13 +89,32 @@ class FeatureCache:
         checked = zlib.crc32(features.contiguous().numpy().tobytes())
         path = self._path(sha256)
         try:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, save({_NAME: features.contiguous()}, metadata={"crc32": str(checked)}))
         except OSError as error:
             raise _unusable(self.folder, error) from None
 
     def _path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / f"{sha256}.safetensors"
+
+
+def prune(folder: Path, *, unused_since: float) -> int:
+    """Removes from all caches in `folder` what nobody used since then (seconds, as time.time()); how many files went.
+
+    What another process works with was used later, so it stays. What can't be removed stays, too.
+    """
+    gone = 0
+    for cache in _listed(folder):
+        for part in _listed(cache):
+            gone += sum(_removed(file, unused_since) for file in _listed(part))  # entries, and drafts of the killed
+        with suppress(OSError):  # one that still holds an entry
+            if (cache / _NOTE).stat().st_mtime < unused_since:
+                for part in _listed(cache):
+                    if part.is_dir():
+                        part.rmdir()
+                (cache / _NOTE).unlink()
+                cache.rmdir()
+    return gone
 
 
 def feature_shape(backbone: Backbone) -> tuple[int, int]:
@@ -119,3 +143,27 @@ def human_bytes(count: float) -> str:
 def _unusable(folder: Path, error: OSError) -> ConfigurationError:
     hint = "name another folder: --cache DIR, or do without: --no-cache"
     return ConfigurationError("--cache", f"{folder}: {error.strerror or error}", hint=hint)
+
+
+def _use(path: Path) -> None:
+    """Notes that it is in use now; a cache that can only be read serves as well."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in it; nothing, where it is no folder or gone."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _removed(file: Path, unused_since: float) -> bool:
+    try:
+        if file.stat().st_mtime >= unused_since:
+            return False
+        file.unlink()
+    except OSError:
+        return False
+    return True

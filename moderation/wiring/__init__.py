@@ -256,6 +256,7 @@ class Wiring(Stores):
 
     @part
     def _classroom(self) -> Classroom:
+        from moderation.flows.retraining.leftovers import FEATURES
         from moderation.flows.retraining.teach import Classroom
         from moderation.images import decode
 
@@ -271,7 +272,7 @@ class Wiring(Stores):
             )[0],
             preparation=self._versions()["preprocessing"],
             readers=ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="read"),
-            features=Path(settings.runs) / "features",
+            features=Path(settings.runs) / FEATURES,
             batch_size=settings.batch_size,
             retry_base_s=settings.retry_base_s,
         )

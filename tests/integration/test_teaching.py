@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -97,6 +98,11 @@ def nothing_open(wiring: Wiring, school: School) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def ended(wiring: Wiring, school: School, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folders = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there")
+    for name, when in (("unused", 1000.0), ("used", time.time())):
+        entry = folders[0] / "features" / "key" / "aa" / f"{name}.safetensors"
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry.touch()
+        os.utime(entry, (when, when))
     first = school.begin(lessons=ALL_REVIEWED, replay=False, epochs=4, activate=True)
     done = teacher(wiring, folders[0]).work(first.run_id)
     assert done is not None, "nobody took the run"
@@ -196,6 +202,10 @@ def test_no_picture_stays_behind(ended: Ended) -> None:
         assert not list(folder.glob("**/pictures"))
 
 
+def test_features_that_no_run_uses_go(ended: Ended) -> None:
+    assert [entry.stem for entry in ended.folders[0].glob("features/*/*/*")] == ["used"]
+
+
 def test_a_run_that_is_cancelled_under_way_stops(wiring: Wiring, school: School, tmp_path: Path) -> None:
     run = school.begin(epochs=1000)
 
@@ -238,6 +248,7 @@ def test_pictures_that_are_elsewhere_fail_the_run_with_a_way_out(
     assert found.state is RunState.FAILED
     assert "64 of 64 reviewed images are missing: 64 not found" in found.error
     assert "does MODERATION_IMAGES of this worker lead where" in found.error
+    assert not list(tmp_path.iterdir())  # an attempt that came to nothing leaves nothing
     assert Events(school.database).list(kind="training.failed")[0].payload["error"] == found.error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,7 @@ from moderation.errors import ConfigurationError
 from moderation.images import decode, square
 from moderation.training import loader
 from moderation.training.augment import view
-from moderation.training.cache import FeatureCache, feature_bytes, feature_shape, human_bytes
+from moderation.training.cache import FeatureCache, feature_bytes, feature_shape, human_bytes, prune
 from moderation.training.loader import Fresh, Kept, keep
 from moderation.training.reading import sample_of, statistics_of
 from tests import tiny_backbones as tiny
@@ -175,6 +176,32 @@ def test_the_key_is_all_that_features_are_made_of(tmp_path: Path, backbone: Back
         FeatureCache(tmp_path, backbone, STATISTICS_150K, "stored orientation"),
     ]
     assert len({cache.folder for cache in caches}) == len(caches)
+
+
+def test_features_that_nobody_used_lately_go_and_what_is_in_use_stays(
+    tmp_path: Path, backbone: Backbone, pool: Executor
+) -> None:
+    images = labelled(tmp_path / "pictures", 2)
+    cache = cache_of(tmp_path / "cache", backbone)
+    forgotten = cache_of(tmp_path / "cache", replace(backbone, revision="old"))
+    for each in (cache, forgotten):
+        each.prepare(4)
+        keep(images, backbone, STATISTICS_150K, rgb, pool, each)
+    draft = next(cache.folder.rglob("*.safetensors")).with_name(".killed.unfinished")
+    draft.touch()
+    for file in (tmp_path / "cache").rglob("*"):
+        if file.is_file():
+            os.utime(file, (1000, 1000))
+    cache.prepare(4)
+    keep(images[:1], backbone, STATISTICS_150K, rgb, pool, cache)  # another run looks at one of them
+    assert prune(tmp_path / "cache", unused_since=2000) == 3 + 4 + 1
+    assert not forgotten.folder.exists()
+    assert not draft.exists()
+    found = keep(images, backbone, STATISTICS_150K, rgb, pool, cache)
+    assert isinstance(found, Kept)
+    assert found.reused == 1
+    assert prune(tmp_path / "cache", unused_since=2000) == 0
+    assert prune(tmp_path / "none", unused_since=2000) == 0
 
 
 def test_a_cache_without_room_is_refused_beforehand(tmp_path: Path, backbone: Backbone) -> None:

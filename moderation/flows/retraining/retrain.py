@@ -6,11 +6,11 @@ A run ends as a candidate, never active, unless whoever began it asked for that 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +21,7 @@ from moderation.domain.prompt import PromptId, prompt_id_of
 from moderation.domain.training_run import RunId, TrainingRun
 from moderation.errors import ModerationError, PromptChanged, PromptRefused, ServiceDown
 from moderation.flows.retraining.lease import keeping
+from moderation.flows.retraining.leftovers import FEATURES, clear_attempt, clear_run, prune_features
 from moderation.flows.retraining.pace import Pace, Stopped, Why
 from moderation.storage.events import By
 from moderation.storage.registry.states import PromptStates, Shown
@@ -89,7 +90,7 @@ class Teacher:
                 self._work_guarded(held, place, pace)
         finally:
             self._under_way.remove(pace)
-            shutil.rmtree(place / "pictures", ignore_errors=True)
+            clear_attempt(place)
         return self.runs.get(run_id)
 
     def _work_guarded(self, held: Held, place: Path, pace: Pace) -> None:
@@ -106,11 +107,11 @@ class Teacher:
             problem = str(error)
             log.error("training run %d failed: %s", run_id, problem)
             self._patiently(lambda: self.claims.fail(held, problem))
-            self._clear(held.run)
+            clear_run(self._folder_of(held.run))
         except Exception as error:
             with suppress(ServiceDown):
                 self.claims.fail(held, f"{type(error).__name__}: {error}")
-            self._clear(held.run)
+            clear_run(self._folder_of(held.run))
             raise
         except BaseException:  # this process is told to end at once
             with suppress(ServiceDown):
@@ -148,7 +149,8 @@ class Teacher:
         if record is None and self.runs.get(run.run_id).prompt_id != prompt_id:  # else the answer alone was lost
             raise Stopped(Why.LOST)
         log.info("training run %d %s: prompt %s", run.run_id, gate.word, prompt_id)
-        self._clear(run)
+        clear_run(self._folder_of(run))
+        prune_features(self.folder / FEATURES, run.started_at or run.created_at, datetime.now(UTC))
         self._vouch(run, witness, prompt_id)
         if run.config.activate and gate.passed:
             self._activate(run, prompt_id)
@@ -173,7 +175,7 @@ class Teacher:
         log.info("training run %d stops: %s", run_id, why)
         if why is Why.CANCELLED:
             self._patiently(lambda: self.claims.cancelled(held))
-            self._clear(held.run)
+            clear_run(self._folder_of(held.run))
         elif why is Why.GIVEN_BACK:
             self._patiently(lambda: self.claims.release(held))
 
@@ -192,11 +194,6 @@ class Teacher:
     def _folder_of(self, run: TrainingRun) -> Path:
         """The run's own, also where several databases number their runs from 1."""
         return self.folder / f"retrain-{run.run_id}-{run.manifest_sha256[:8]}"
-
-    def _clear(self, run: TrainingRun) -> None:
-        """Removes the pictures of a run that has ended, also those that a killed worker left."""
-        for pictures in self._folder_of(run).glob("*/pictures"):
-            shutil.rmtree(pictures, ignore_errors=True)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """`call`, tried again with growing pauses while SQL is away. Raises ServiceDown in the end."""
