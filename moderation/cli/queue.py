@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from moderation.cli.open_runs import open_runs
 from moderation.cli.shared import json_option, parts, print_facts, print_json
 
 
@@ -15,20 +16,22 @@ def command() -> None:
 @command.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Bells waiting in Redis, images waiting in SQL, workers that answer."""
+    """Bells waiting in Redis, images waiting and runs open in SQL, workers that answer."""
     with parts() as wiring:
         depths = wiring.bell.depths()
         workers = wiring.bell.workers()
         counts = wiring.submissions.counts()
+        runs = open_runs(wiring)
     if as_json:
         images = {name: counts[name] for name in ("waiting", "claimed", "retrying")}
-        print_json({"bells": depths, "images": images, "workers": workers})
+        print_json({"bells": depths, "images": images, "runs": runs.to_json(), "workers": workers})
         return
     print_facts(
         {
             **{f"bells in {name}": depth for name, depth in depths.items()},
             "images waiting": counts["waiting"],
             "images being scored": counts["claimed"],
+            **runs.facts(),
             "workers": ", ".join(workers) or "none answers; start one: modctl worker",
         }
     )

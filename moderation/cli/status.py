@@ -1,4 +1,4 @@
-"""modctl status: where the submitted images stand."""
+"""modctl status: where the submitted images stand, and the runs that are open."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from moderation.cli.open_runs import open_runs
 from moderation.cli.shared import json_option, local_time, parts, print_facts, print_json, print_table
 
 
@@ -15,7 +16,7 @@ from moderation.cli.shared import json_option, local_time, parts, print_facts, p
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="List so many at most.")
 @json_option
 def command(failed: bool, pending: bool, limit: int, as_json: bool) -> None:
-    """Where the submitted images stand, and what failed."""
+    """Where the submitted images stand, what failed, and which training and rescoring runs are open."""
     from moderation.domain.submission import State
 
     if failed and pending:
@@ -42,8 +43,10 @@ def command(failed: bool, pending: bool, limit: int, as_json: bool) -> None:
         waits_s = (datetime.now(UTC) - oldest).total_seconds() if oldest else None
         failures = wiring.submissions.failures()
         decisions = {str(decision): count for decision, count in wiring.verdicts.counts().items()}
+        runs = open_runs(wiring)
         if as_json:
-            print_json({**counts, "oldest_waits_s": waits_s, "failures": failures, "verdicts": decisions})
+            told = {"oldest_waits_s": waits_s, "failures": failures, "verdicts": decisions, "runs": runs.to_json()}
+            print_json({**counts, **told})
             return
         print_facts(
             {
@@ -55,5 +58,6 @@ def command(failed: bool, pending: bool, limit: int, as_json: bool) -> None:
                 "failed": counts["failed"],
                 **{f"  {reason}": count for reason, count in failures.items()},
                 **{f"verdict {name}": count for name, count in decisions.items()},
+                **runs.facts(),
             }
         )

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from moderation.domain.prompt import PromptId
+from moderation.domain.rescore import RescoreScope
+from moderation.domain.training_run import RunConfig
 from moderation.storage.database import Database
+from moderation.storage.events import By
+from moderation.storage.rescoring.runs import Rescores
+from moderation.storage.training.runs import TrainingRuns
 from tests.command import Done, modctl, ok
 from tests.store import OVER_S, Store, furnish, ids, numbered, rejected
 
@@ -205,6 +211,7 @@ def test_queue_says_what_waits_and_sweeps_what_was_left_behind(filled: Store) ->
     assert ok("queue", "status", "--json").json() == {
         "bells": {"scan.urgent": 0, "scan": 0, "backfill": 0, "training": 0},
         "images": {"waiting": 1, "claimed": 0, "retrying": 0},
+        "runs": {"training": [], "rescoring": []},
         "workers": [],
     }
     assert "none answers; start one: modctl worker" in ok("queue", "status").out
@@ -221,6 +228,7 @@ def test_status_counts_and_lists(filled: Store) -> None:
     assert counts == {
         "waiting": 1, "claimed": 0, "retrying": 0, "done": 2, "failed": 1,
         "failures": {"truncated": 1}, "verdicts": {"ALLOW": 2, "REVIEW": 0, "BLOCK": 0},
+        "runs": {"training": [], "rescoring": []},
     }  # fmt: skip
     shown = ok("status").out
     assert "\x1b" not in shown
@@ -232,6 +240,26 @@ def test_status_counts_and_lists(filled: Store) -> None:
     assert "its second half is missing" in ok("status", "--failed").out
     assert waiting() == ["d.jpg"]
     assert usage(modctl("status", "--failed", "--pending")) == "--failed or --pending, not both"
+
+
+def test_open_runs_are_told_of(filled: Store) -> None:
+    assert " run " not in ok("status").out
+    prompt_id, by = PromptId(filled.by.prompt_id), By("eve")
+    training = TrainingRuns(filled.database).begin(
+        backbone="tiny", parent=prompt_id, config=RunConfig("x", 42, 0.01), manifest=b"", manifest_sha256="", sides={},
+        counts={}, by=by,
+    )  # fmt: skip
+    again = RescoreScope(again_until=datetime.now(UTC) + timedelta(hours=1))
+    rescoring = Rescores(filled.database).begin(prompt_id, again, rate=1.0, by=by)
+    for command in (("status",), ("queue", "status")):
+        shown = [line.split(maxsplit=3) for line in ok(*command).out.splitlines() if " run " in line]
+        assert shown == [["training", "run", "1", "queued"], ["rescoring", "run", "1", "queued, 0 of 2 scored"]]
+        found = ok(*command, "--json").json()["runs"]
+        assert [run["run_id"] for run in found["training"]] == [training.run_id]
+        assert [run["run_id"] for run in found["rescoring"]] == [rescoring.run_id]
+    Rescores(filled.database).cancel(rescoring.run_id, by)
+    TrainingRuns(filled.database).cancel(training.run_id, by)
+    assert ok("status", "--json").json()["runs"] == {"training": [], "rescoring": []}
 
 
 def test_status_of_nothing(ready: Path) -> None:

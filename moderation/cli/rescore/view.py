@@ -26,10 +26,14 @@ _LABELS = {True: "fake", False: "real", None: ""}
 
 def run_line(run: RescoreRun) -> str:
     """'run 3 (all images, prompt 0123): running, 120 of 1,000 scored, 2 failed'."""
+    return f"Run {run.run_id} ({run.scope.described()}, prompt {run.prompt_id}): {standing(run)}"
+
+
+def standing(run: RescoreRun) -> str:
+    """'running, 120 of 1,000 scored, 2 failed', and why, where it waits or failed."""
     failed = f", {run.failed:,} failed" if run.failed else ""
     why = f": {run.error}" if run.error else ""
-    done = f"{run.state}, {run.scored:,} of {run.images:,} scored{failed}{why}"
-    return f"Run {run.run_id} ({run.scope.described()}, prompt {run.prompt_id}): {done}"
+    return f"{run.state}, {run.scored:,} of {run.images:,} scored{failed}{why}"
 
 
 def say_failures(run: RescoreRun) -> None:

@@ -47,14 +47,20 @@ def print_outcome(wiring: Wiring, run: TrainingRun, *, as_json: bool) -> int:
     return 0
 
 
-def print_run(run: TrainingRun) -> None:
-    """All that is known of a run, on standard output."""
-    counts, progress = run.metrics.get("counts", {}), run.progress
+def standing(run: TrainingRun) -> str:
+    """'running, tuning 120 of 500', or why it ended."""
+    progress = run.progress
     stage = f", {STAGES.get(progress['stage'], '')} {progress['done']:,}" if run.is_open and progress else ""
     of = f" of {progress['total']:,}" if stage and progress["total"] else ""
+    return f"{run.state}{stage}{of}" + (f": {run.error}" if run.error else "")
+
+
+def print_run(run: TrainingRun) -> None:
+    """All that is known of a run, on standard output."""
+    counts = run.metrics.get("counts", {})
     facts = {
         "run": run.run_id,
-        "state": f"{run.state}{stage}{of}" + (f": {run.error}" if run.error else ""),
+        "state": standing(run),
         "backbone": run.backbone,
         "from": run.parent,
         "candidate": f"{run.prompt_id} ({run.config.name})" if run.prompt_id else "",

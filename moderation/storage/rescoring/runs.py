@@ -70,11 +70,15 @@ class Rescores:
                 raise ConfigurationError("run", f"there is no {run_id}", hint="see: modctl rescore status")
             return domain(row, self._database.now(session))
 
-    def list(self, *, prompt_id: PromptId | None = None, limit: int | None = 20) -> list[RescoreRun]:
-        """Runs, or those of one prompt, the newest first."""
+    def list(
+        self, *, prompt_id: PromptId | None = None, only_open: bool = False, limit: int | None = 20
+    ) -> list[RescoreRun]:
+        """Runs, or those of one prompt, the newest first. only_open: those that have not ended."""
         query = select(Row).order_by(Row.run_id.desc()).limit(limit)
         if prompt_id is not None:
             query = query.where(Row.prompt_id == prompt_id)
+        if only_open:
+            query = query.where(Row.state.in_(OPEN))
         with self._database.read() as session:
             now = self._database.now(session)
             return [domain(row, now) for row in session.scalars(query)]

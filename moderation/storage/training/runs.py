@@ -117,11 +117,15 @@ class TrainingRuns:
                 raise unknown(run_id)
             return bytes(row[0]) if row[0] is not None else None
 
-    def list(self, *, backbone: str | None = None, limit: int | None = 20) -> list[TrainingRun]:
-        """The newest first."""
+    def list(
+        self, *, backbone: str | None = None, only_open: bool = False, limit: int | None = 20
+    ) -> list[TrainingRun]:
+        """The newest first. only_open: those that have not ended."""
         query = select(Row).order_by(Row.run_id.desc()).limit(limit)
         if backbone is not None:
             query = query.where(Row.backbone == backbone)
+        if only_open:
+            query = query.where(Row.state.in_(OPEN))
         with self._database.read() as session:
             return [domain(row) for row in session.scalars(query)]
 
