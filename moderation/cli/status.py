@@ -16,7 +16,10 @@ from moderation.cli.shared import json_option, local_time, parts, print_facts, p
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="List so many at most.")
 @json_option
 def command(failed: bool, pending: bool, limit: int, as_json: bool) -> None:
-    """Where the submitted images stand, what failed, and which training and rescoring runs are open."""
+    """Where the submitted images stand, and what failed.
+
+    Open training and rescoring runs are told of, too: modctl retrain status, modctl rescore status.
+    """
     from moderation.domain.submission import State
 
     if failed and pending:
