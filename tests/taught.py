@@ -11,7 +11,7 @@ from moderation.domain.claim import Scored, ScoredBy
 from moderation.domain.image import ImageFacts
 from moderation.domain.lesson import Lesson, Origin, Side, lessons_sha256, pack
 from moderation.domain.policy import ANY_SOURCE
-from moderation.domain.prompt import PromptId
+from moderation.domain.prompt import PromptId, prompt_id_of
 from moderation.domain.review import Answer, Reason, Said
 from moderation.domain.sampling import Drawn
 from moderation.domain.submission import ImageId
@@ -38,7 +38,7 @@ _SIDES = (Side.TRAIN, Side.VAL, Side.HOLDOUT, Side.HOLDOUT)
 
 @dataclass(frozen=True)
 class School:
-    """A migrated database with a parent prompt that has no pixel expert, which would take most of the time."""
+    """A migrated database with an active prompt that runs go on from."""
 
     database: Database
     parent: PromptId
@@ -63,13 +63,18 @@ class School:
         )
 
 
-def open_school(database: Database) -> School:
-    """Installs the product and activates the shipped word without its expert."""
+def open_school(database: Database, *, expert: bool = False) -> School:
+    """Installs the product; the shipped word is active, without its pixel expert, which takes most of a run's time.
+
+    expert: with it.
+    """
     from moderation.detector import SoftPrompt
 
     install(database, PROMPT_FILE)
     prompts = Prompts(database)
     shipped = SoftPrompt.from_bytes(PROMPT_FILE.read_bytes())
+    if expert:
+        return School(database, prompt_id_of(shipped.sha256))
     parent = register(prompts, replace(shipped, expert=None).to_bytes(), name="plain")
     PromptStates(database).activate(parent.prompt_id)
     return School(database, parent.prompt_id)

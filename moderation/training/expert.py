@@ -5,23 +5,20 @@ The expert is trained on native crops alone; the language model's margin meets i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
-from torch.nn.utils import clip_grad_norm_
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from moderation.detector.expert import PixelExpert
 from moderation.errors import ConfigurationError
 from moderation.evaluation.metrics import auc
 from moderation.training.fusion import Fusion, fuse
+from moderation.training.learner import Begun, Learner
 from moderation.training.native import Look, file_crops
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Epoch", "Examples", "Fusion", "Look", "expert_logits", "file_crops", "fuse", "train_expert"]
 
-_DECAY = 1e-2
-_CLIP = 1.0  # of the gradient's norm
 _VALIDATION_SEED = 0  # any number, as long as it stays the same
 
 
@@ -62,6 +57,7 @@ def train_expert(
     batch_size: int = 32,
     lr: float = 4e-3,
     start: Mapping[str, torch.Tensor] | None = None,
+    begun: Begun | None = None,
     device: str = "cpu",
     readers: Executor | None = None,
     report: Callable[[Epoch], None] | None = None,
@@ -69,32 +65,34 @@ def train_expert(
     """The tensors (float32, CPU) of the epoch with the lowest validation loss, ready for ExpertWeights.
 
     Judged on treated pictures, the same in every epoch: untouched ones are soon all told apart and choose by chance.
-    start: an expert's tensors to go on from, which are kept where no epoch is better.
+    start: an expert's tensors to go on from, which are kept where no epoch is better. begun: where this very training
+    was left off; None: it begins, and nobody keeps where it stands.
 
     Each batch holds as many reals as fakes. Pictures of one group must not stand on both sides. On a CPU the same seed
-    gives the same numbers, whatever `readers` does. Raises ConfigurationError where a class is missing.
+    gives the same numbers, whatever `readers` does and however often it was left off. Raises ConfigurationError where a
+    class is missing.
     """
     for name, examples in (("training", training), ("validation", validation)):
         if examples.is_fake.all() or not examples.is_fake.any():
             raise ConfigurationError("--expert", f"the {name} pictures are all of one class")
-    expert = (_untrained(seed) if start is None else _started(start)).to(device)
-    steps = epochs * -(-len(training.is_fake) // batch_size)
-    optimiser = torch.optim.AdamW(expert.parameters(), lr=lr, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=lr, total_steps=steps + 1)
-    best = math.inf
-    kept: dict[str, torch.Tensor] = {}
-    if start is not None:
-        kept = dict(start)
-        best, _ = _validated(kept, validation, device, batch_size, readers)
-    for number in range(1, epochs + 1):
-        loss = _epoch(expert, optimiser, schedule, _batches(training, batch_size, (seed, number), readers), device)
-        tensors = _folded(expert)
+    learner = Learner(
+        start, seed=seed, lr=lr, epochs=epochs, steps_an_epoch=-(-len(training.is_fake) // batch_size), device=device
+    )
+    if begun is not None and begun.tensors:
+        learner.restore(begun.state, begun.tensors)
+    elif start is not None:
+        loss, _ = _validated(learner.best, validation, device, batch_size, readers)
+        learner.judged(0, loss, learner.best)
+    for number in range(learner.state.epochs + 1, epochs + 1):
+        loss = _epoch(learner, _batches(training, batch_size, (seed, number), readers), device)
+        tensors = learner.folded()
         validation_loss, found = _validated(tensors, validation, device, batch_size, readers)
-        if validation_loss < best:
-            best, kept = validation_loss, tensors
+        learner.judged(number, validation_loss, tensors)
+        if begun is not None:
+            begun.keep(learner.state, learner.tensors())
         if report is not None:
             report(Epoch(number, loss, validation_loss, found))
-    return kept
+    return learner.best
 
 
 def expert_logits(
@@ -118,52 +116,17 @@ def expert_logits(
     return np.array(found)
 
 
-def _untrained(seed: int) -> PixelExpert:
-    """Each convolution with a normalisation behind it, which training needs and scoring does not."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        expert = PixelExpert()
-    layers = cast("Any", expert.layers)  # a ModuleList does not know what it holds
-    expert.layers = nn.ModuleList(nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)) for layer in layers)
-    return expert
-
-
-def _started(tensors: Mapping[str, torch.Tensor]) -> PixelExpert:
-    """An expert that goes on from these: its normalisations are folded in and stay so."""
-    expert = PixelExpert()
-    expert.load_state_dict({name: values.clone() for name, values in tensors.items()})
-    return expert
-
-
-def _folded(expert: PixelExpert) -> dict[str, torch.Tensor]:
-    """The tensors of the same expert without normalisations."""
-    plain, layers = PixelExpert(), cast("Any", expert.layers)
-    if not any(isinstance(layer, nn.Sequential) for layer in layers):
-        return {name: values.clone() for name, values in expert.tensors().items()}
-    plain.layers = nn.ModuleList(fuse_conv_bn_eval(layer[0].eval(), layer[1].eval()) for layer in layers)
-    plain.head = expert.head
-    return plain.tensors()
-
-
 def _epoch(
-    expert: PixelExpert,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    batches: Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]],
-    device: str,
+    learner: Learner, batches: Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]], device: str
 ) -> float:
     """One pass; the mean loss."""
-    expert.train()
+    learner.expert.train()
     losses = []
     for pixels, is_fake, weights in batches:
         loss = functional.binary_cross_entropy_with_logits(
-            expert(pixels.to(device)), is_fake.to(device), None if weights is None else weights.to(device)
+            learner.expert(pixels.to(device)), is_fake.to(device), None if weights is None else weights.to(device)
         )
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(expert.parameters(), _CLIP)
-        optimiser.step()
-        schedule.step()
+        learner.step(loss)
         losses.append(float(loss.detach()))
     return float(np.mean(losses))
 

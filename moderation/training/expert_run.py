@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from moderation.datasets.labelled import LabelledImage
 from moderation.detector import Backbone, Detector, ExpertWeights, SoftPrompt
 from moderation.training.arrival import CONDITIONS, arrive
 from moderation.training.expert import Examples, expert_logits, file_crops, fuse, train_expert
 from moderation.training.finish import Measured, calibrated
+from moderation.training.learner import Begun
 from moderation.training.plan import TunePlan
 from moderation.training.reading import Decode
+from moderation.training.run import RunFolder
+from moderation.training.state import State
 
 _CROPS = 4  # native crops that the expert reads where --crops says nothing
 _RATE, _EPOCHS = 4e-3, 6
 _GOING_ON_RATE, _GOING_ON_EPOCHS = 2e-3, 16  # from an expert that knows something already
+
+
+def begun_in(run: RunFolder, tell: Callable[[int], None]) -> Begun:
+    """Where the expert's training stands in the run's folder, and is kept there after every epoch.
+
+    tell: is given the number of its epochs that are kept, now and after each. Raises ConfigurationError where it can't
+    be read.
+    """
+    state, tensors = run.load_expert()
+
+    def keep(state: State, tensors: Mapping[str, torch.Tensor]) -> None:
+        run.save_expert(state, tensors)
+        tell(state.epochs)
+
+    tell(state.epochs)
+    return Begun(state, tensors, keep)
 
 
 def with_expert(
@@ -31,12 +51,13 @@ def with_expert(
     readers: Executor,
     say: Callable[[str], None],
     given: ExpertWeights | None = None,
+    begun: Begun | None = None,
 ) -> tuple[ExpertWeights, Measured]:
     """A pixel expert, trained on the training pictures, and what the margins come to with its share.
 
-    prompt: without expert. given: the expert to go on from; gently, so that it does not forget. Its weight and the
-    calibration are fitted on the validation pictures as they are and as they arrive; see `arrival`. Raises
-    ConfigurationError where the expert does not help on them.
+    prompt: without expert. given: the expert to go on from; gently, so that it does not forget. begun: where this
+    training was left off. Its weight and the calibration are fitted on the validation pictures as they are and as they
+    arrive; see `arrival`. Raises ConfigurationError where the expert does not help on them.
     """
     crops, size, device = plan.crops or _CROPS, backbone.image_size, str(backbone.device)
     looks = [
@@ -51,6 +72,7 @@ def with_expert(
         start=given.tensors if given else None,
         lr=_GOING_ON_RATE if given else _RATE,
         epochs=_GOING_ON_EPOCHS if given else _EPOCHS,
+        begun=begun,
         device=device,
         readers=readers,
         report=lambda epoch: say(

@@ -1,7 +1,8 @@
 """A run's folder: what was asked for, where it stands, what came of it. Its files are whole, also after a kill.
 
 plan.json, manifest.csv, member-N/last.safetensors (numbers, the best so far, the optimiser's moments, and as JSON in
-the header where the run stands), log.jsonl, prompt.safetensors or an adapter's folder, report.html. Nothing is pickled.
+the header where the run stands), expert/last.safetensors (the same of the pixel expert), log.jsonl, prompt.safetensors
+or an adapter's folder, report.html. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from moderation.training.plan import TunePlan
 from moderation.training.state import Row, RunFacts, State
 
 PROMPT, REPORT, ADAPTER = "prompt.safetensors", "report.html", "adapter"
-_PLAN, _MANIFEST, _LOG, _LAST = "plan.json", "manifest.csv", "log.jsonl", "last.safetensors"
+LAST_STATES = "*/last.safetensors"
+"""Where the parts of a run stand, in its folder: all that it takes beside its plan and pictures to go on elsewhere."""
+_PLAN, _MANIFEST, _LOG, _LAST, _EXPERT = "plan.json", "manifest.csv", "log.jsonl", "last.safetensors", "expert"
 _COLUMNS = ("path", "label", "generator", "source", "split", "set", "group", "bytes", "weight")
 _STATE = "state"
 _DATA_HINT = "start a new run, or put the pictures back as they were"
@@ -121,14 +124,28 @@ class RunFolder:
 
     def save_state(self, member: int, state: State, tensors: Mapping[str, torch.Tensor]) -> None:
         """Where a member stands, in one file: its numbers can't be of another epoch than its counts."""
-        folder = self.path / f"member-{member}"
+        self._save(f"member-{member}", state, tensors)
+
+    def load_state(self, member: int) -> tuple[State, dict[str, torch.Tensor]]:
+        """What `save_state` wrote, or a new state where nothing was. Raises ConfigurationError."""
+        return self._load(f"member-{member}")
+
+    def save_expert(self, state: State, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Where the pixel expert's training stands; of its state the history stays empty."""
+        self._save(_EXPERT, state, tensors)
+
+    def load_expert(self) -> tuple[State, dict[str, torch.Tensor]]:
+        """What `save_expert` wrote, or a new state where nothing was. Raises ConfigurationError."""
+        return self._load(_EXPERT)
+
+    def _save(self, part: str, state: State, tensors: Mapping[str, torch.Tensor]) -> None:
+        folder = self.path / part
         folder.mkdir(exist_ok=True)
         ready = {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
         write_whole(folder / _LAST, save(ready, metadata={_STATE: json.dumps(asdict(state))}))
 
-    def load_state(self, member: int) -> tuple[State, dict[str, torch.Tensor]]:
-        """What `save_state` wrote, or a new state where nothing was. Raises ConfigurationError."""
-        file = self.path / f"member-{member}" / _LAST
+    def _load(self, part: str) -> tuple[State, dict[str, torch.Tensor]]:
+        file = self.path / part / _LAST
         if not file.exists():
             return State(), {}
         try:

@@ -44,10 +44,10 @@ class Row:
 
 @dataclass(frozen=True)
 class State:
-    """Where one member stands after its last finished epoch."""
+    """Where one member, or the pixel expert, stands after its last finished epoch."""
 
     epochs: int = 0  # finished
-    best_epoch: int = 0  # from 1; 0: none yet
+    best_epoch: int = 0  # from 1; 0: none yet, or what an expert began from
     best_loss: float = float("inf")
     ended: bool = False  # nothing is left to do for it
     scaler: Mapping[str, float] = field(default_factory=dict)

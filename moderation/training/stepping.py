@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -15,6 +15,7 @@ from moderation.training.validation import Trainable
 
 BETAS = (0.9, 0.999)
 """AdamW's, as the original's."""
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -22,6 +23,27 @@ def optimiser(trainable: Trainable, plan: TunePlan) -> torch.optim.AdamW:
     """AdamW over the trainable's numbers and nothing else."""
     parameters = list(trainable.parameters.values())
     return torch.optim.AdamW(parameters, lr=plan.lr or 0.0, betas=BETAS, weight_decay=plan.weight_decay)
+
+
+def moments(optimiser: torch.optim.AdamW, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What the optimiser knows of each parameter that was stepped, as `moment.name`."""
+    found: dict[str, torch.Tensor] = {}
+    for name, values in parameters.items():
+        known: Mapping[str, Any] = optimiser.state[values]
+        found |= {f"{moment}.{name}": torch.as_tensor(known[moment]) for moment in _MOMENTS if known}
+    return found
+
+
+def restore_moments(
+    optimiser: torch.optim.AdamW, parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Gives it back what `moments` found."""
+    for name, values in parameters.items():
+        if f"step.{name}" in tensors:
+            found = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+            optimiser.state[values] = {
+                moment: each if moment == "step" else each.to(values.device) for moment, each in found.items()
+            }
 
 
 def autocast(plan: TunePlan, backbone: Backbone) -> AbstractContextManager[Any]:

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -22,10 +21,8 @@ from moderation.training.progress import Interrupt, Watcher
 from moderation.training.run import RunFolder
 from moderation.training.schedule import rate
 from moderation.training.state import Row, State
-from moderation.training.stepping import autocast, memory_named, optimiser, seeded
+from moderation.training.stepping import autocast, memory_named, moments, optimiser, restore_moments, seeded
 from moderation.training.validation import Trainable, labels, own_weights, validate
-
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 @dataclass(frozen=True)
@@ -186,22 +183,14 @@ class _Loop:
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {f"best.{name}": values for name, values in self.best.items()}
-        for name, values in self.trainable.parameters.items():
-            tensors[f"now.{name}"] = values
-            moments: Mapping[str, Any] = self.optimiser.state[values]
-            tensors |= {f"{moment}.{name}": torch.as_tensor(moments[moment]) for moment in _MOMENTS if moments}
-        return tensors
+        tensors |= {f"now.{name}": values for name, values in self.trainable.parameters.items()}
+        return tensors | moments(self.optimiser, self.trainable.parameters)
 
     def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        device = self.trainable.backbone.device
         for name, values in self.trainable.parameters.items():
             with torch.no_grad():
                 values.copy_(tensors[f"now.{name}"])
-            if f"step.{name}" in tensors:
-                moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
-                self.optimiser.state[values] = {
-                    moment: found if moment == "step" else found.to(device) for moment, found in moments.items()
-                }
+        restore_moments(self.optimiser, self.trainable.parameters, tensors)
         if self.state.scaler:
             self.scaler.load_state_dict(dict(self.state.scaler))
         self.best = {name.removeprefix("best."): found for name, found in tensors.items() if name.startswith("best.")}

@@ -20,6 +20,7 @@ from tests.e2e.conftest import Stack, open_stack
 from tests.e2e.process import GENEROUS_S, Worker, wait_until
 from tests.taught import School, open_school, pictures
 
+EXPERT_EPOCHS = 16  # of one that goes on from the parent's
 LONG_S = 2 * GENEROUS_S  # a run with its report, on a machine that has other things to do
 
 
@@ -33,7 +34,7 @@ def stack(tmp_path: Path, postgres_url: str, private_broker: Server) -> Iterator
 def school(stack: Stack) -> School:
     """The platform's images are the miniature's samples."""
     shutil.copytree(pictures(), stack.folder / "pictures", dirs_exist_ok=True)
-    return open_school(stack.database)
+    return open_school(stack.database, expert=True)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def trainer(stack: Stack, name: str) -> Worker:
 
 
 def begun(stack: Stack, school: School, bell: Bell) -> TrainingRun:
-    run = school.begin(epochs=12)
+    run = school.begin(epochs=2)
     ring(run.run_id, bell, TrainingClaims(stack.database))
     return run
 
@@ -59,9 +60,20 @@ def under_way(school: School, run: TrainingRun) -> None:
     wait_until(lambda: school.runs.checkpoint(run.run_id), "the run's first epoch is kept", LONG_S)
 
 
+def expert_epochs(school: School, run: TrainingRun) -> int:
+    """How many the row says are finished; 0 while it is at something else."""
+    progress = school.runs.get(run.run_id).progress
+    return int(progress["done"]) if progress.get("stage") == "expert" else 0
+
+
 def ended(school: School, run: TrainingRun) -> TrainingRun:
     wait_until(lambda: not school.runs.get(run.run_id).is_open, "the run has ended", LONG_S)
     return school.runs.get(run.run_id)
+
+
+def told_of_expert(worker: Worker) -> list[str]:
+    """What the worker's log says of it, in a few words each: 'expert, epoch 4'."""
+    return [line["message"].partition(": loss")[0] for line in worker.lines() if line["message"].startswith("expert")]
 
 
 def starts(stack: Stack, run: TrainingRun) -> int:
@@ -80,13 +92,20 @@ def test_a_run_survives_its_worker_and_gives_what_it_would_have_given(stack: Sta
         assert school.runs.get(first.run_id).state is RunState.QUEUED  # no training beside scans unless asked for
 
     with trainer(stack, "one") as one:
-        under_way(school, first)
+        wait_until(lambda: expert_epochs(school, first) >= 2, "two epochs of the pixel expert are kept", LONG_S)
         one.kill()
         assert school.runs.get(first.run_id).state is RunState.RUNNING
+        finished = len(told_of_expert(one))
+        assert 1 <= finished < EXPERT_EPOCHS
 
     with trainer(stack, "two") as two:
         taken_up = ended(school, first)
         assert (taken_up.error, taken_up.attempts, starts(stack, first)) == ("", 2, 2)
+        assert not any("no pixel expert" in note for note in taken_up.metrics["notes"])
+        goes_on, *further = told_of_expert(two)
+        kept = int(goes_on.removeprefix("expert: goes on after epoch "))
+        assert kept - finished in (0, 1)  # it may have been killed between keeping and telling
+        assert further == [f"expert, epoch {number}" for number in range(kept + 1, EXPERT_EPOCHS + 1)]
 
         undisturbed = begun(stack, school, bell)
         under_way(school, undisturbed)

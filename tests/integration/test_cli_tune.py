@@ -6,6 +6,8 @@ import csv
 import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +36,7 @@ from tests.command import Done, modctl, ok
 from tests.training_pictures import labelled
 
 PAIRS = 44
+EXPERT_EPOCHS = 6  # of one that begins from nothing
 QUICK = ("--epochs", 4, "--batch-size", 8, "--val", 0.5, "--yes")
 
 
@@ -402,6 +405,36 @@ def test_a_killed_run_resumes_to_the_same_bytes(folders: tuple[object, ...]) -> 
     assert not (run / "prompt.safetensors").exists()
     ok("tune", "--resume", run, "--no-register")
     assert (run / "prompt.safetensors").read_bytes() == (the_run(Path("whole")) / "prompt.safetensors").read_bytes()
+
+
+def test_a_run_that_is_stopped_at_its_expert_goes_on_from_that_epoch(tmp_path: Path) -> None:
+    for sample in samples():
+        folder = tmp_path / sample.truth
+        folder.mkdir(exist_ok=True)
+        shutil.copy(sample.path, folder / f"{sample.path.stem.replace(f'-{sample.truth}', '')}.jpg")
+
+    def press() -> None:
+        while not list(Path().glob("runs/*/expert/last.safetensors")):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    options = ("--epochs", 1, "--val", 0.5, "--expert", "--yes", "--no-register")
+    done = modctl("tune", "--real", tmp_path / "real", "--fake", tmp_path / "fake", *options)
+    presser.join()
+    assert done.code == 1
+    run = the_run()
+    epochs = RunFolder(run).load_expert()[0].epochs
+    assert 1 <= epochs < EXPERT_EPOCHS
+    text = ok("tune", "--resume", run, "--no-register").err
+    assert f"expert: goes on after epoch {epochs}\n" in text
+    assert re.findall(r"expert, epoch (\d+):", text) == [str(each) for each in range(epochs + 1, EXPERT_EPOCHS + 1)]
+    assert SoftPrompt.load(run / "prompt.safetensors").expert is not None
+
+    last = run / "expert" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert "expert/last.safetensors: can't be read" in refusal(modctl("tune", "--resume", run))
 
 
 def test_resume_refuses_changed_data_by_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,20 @@ from moderation.detector import ExpertWeights
 from moderation.errors import ConfigurationError, ImageRejected
 from moderation.evaluation.metrics import auc
 from moderation.training.expert import Epoch, Examples, expert_logits, file_crops, fuse, train_expert
+from moderation.training.expert_run import begun_in
 from moderation.training.fusion import MOST_TRUST
 from moderation.training.native import drawn, robust
+from moderation.training.run import RunFolder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIZE, FILES = 24, 24
 EPOCHS = 16
+
+
+class Killed(BaseException):
+    """Ends a training as a kill does: nothing catches it."""
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +104,59 @@ def test_the_same_seed_gives_the_same_numbers_however_files_are_read(folder: Pat
         first, again, other = train(7), train(7, readers), train(8)
     assert all(torch.equal(values, again[name]) for name, values in first.items())
     assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+@pytest.mark.parametrize("killed_after", [(1,), (2, 4)])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    folder: Path, tmp_path: Path, killed_after: tuple[int, ...], goes_on: bool
+) -> None:
+    training, validation = _examples(folder, range(16)), _examples(folder, range(16, FILES))
+    start = train_expert(training, validation, seed=1, epochs=1, batch_size=8) if goes_on else None
+    whole, killed = (RunFolder.create(tmp_path, name, datetime(2026, 1, 2, tzinfo=UTC)) for name in ("whole", "killed"))
+    told: list[int] = []
+
+    def train(run: RunFolder, until: int | None = None) -> tuple[dict[str, torch.Tensor], list[Epoch]]:
+        def tell(epochs: int) -> None:
+            told.append(epochs)
+            if epochs == until:
+                raise Killed
+
+        begun, epochs = begun_in(run, tell), list[Epoch]()
+        tensors = train_expert(
+            training, validation, seed=2, epochs=5, batch_size=8, start=start, begun=begun, report=epochs.append
+        )
+        return tensors, epochs
+
+    expected, epochs = train(whole)
+    told.clear()
+    for until in killed_after:
+        with pytest.raises(Killed):
+            train(killed, until)
+        torch.manual_seed(99)  # another process has another generator
+    found, further = train(killed)
+    assert further == epochs[killed_after[-1] :]
+    assert told == sorted(told)  # of what was told nothing is taken back
+    assert {name: values.numpy().tobytes() for name, values in found.items()} == {
+        name: values.numpy().tobytes() for name, values in expected.items()
+    }
+    (file,) = killed.path.glob("expert/*")
+    assert file.read_bytes() == (whole.path / "expert" / file.name).read_bytes()
+
+
+def test_a_training_that_was_done_is_not_done_again(folder: Path, tmp_path: Path) -> None:
+    training, validation = _examples(folder, range(16)), _examples(folder, range(16, FILES))
+    run = RunFolder.create(tmp_path, "run", datetime(2026, 1, 2, tzinfo=UTC))
+
+    def train(report: list[Epoch]) -> dict[str, torch.Tensor]:
+        begun = begun_in(run, lambda _: None)
+        return train_expert(training, validation, seed=1, epochs=2, batch_size=8, begun=begun, report=report.append)
+
+    epochs: list[Epoch] = []
+    first = train(epochs)
+    again = train(epochs)
+    assert len(epochs) == 2
+    assert all(torch.equal(values, again[name]) for name, values in first.items())
 
 
 def test_weights_of_one_change_nothing_and_others_do(folder: Path) -> None:

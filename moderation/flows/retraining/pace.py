@@ -77,11 +77,8 @@ class Pace:
         yield self.advance
 
     def said(self, text: str) -> None:
-        """What a tuning run says of itself goes into the log; the pixel expert tells of its epochs only so."""
+        """What a tuning run says of itself goes into the log."""
         log.info("%s", text)
-        if text.startswith("expert, epoch"):
-            done = self._progress["done"] if self._progress.get("stage") == "expert" else 0
-            self.stage("expert", 0, done + 1)
         self.check()
 
     def step(self, loss: float) -> None:

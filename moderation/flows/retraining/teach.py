@@ -33,14 +33,13 @@ from moderation.storage.registry.prompts import Prompts
 from moderation.training.progress import Interrupt
 from moderation.training.reading import Decode
 from moderation.training.retrain_plan import plan_for
-from moderation.training.run import RunFolder
+from moderation.training.run import LAST_STATES, RunFolder
 from moderation.training.state import Row
 
 if TYPE_CHECKING:
     from moderation.training.plan import Precision
 
 _PRECISION = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-_LAST = "member-*/last.safetensors"
 _EPOCH = datetime(1980, 1, 1, tzinfo=UTC).timetuple()[:6]  # in an archive that is to depend on its content alone
 
 
@@ -133,7 +132,7 @@ def _tune(
     per_epoch = plan.iterations(len(data.train))
     done = sum(made.load_state(member)[0].epochs for member in range(plan.members))
     watcher = _Watcher(pace, made, keep, per_epoch * (plan.epochs or 1) * plan.members, done * per_epoch)
-    tuned = go(made, bench, parent, watchers=[watcher])
+    tuned = go(made, replace(bench, at_expert=watcher.at_expert), parent, watchers=[watcher])
     return tuned, [row for member in range(plan.members) for row in made.load_state(member)[0].history]
 
 
@@ -157,6 +156,11 @@ class _Watcher:
         self._keep(_pack(self._run.path))
         self._pace.epoch(row)
 
+    def at_expert(self, epochs: int) -> None:
+        """So many of the pixel expert's epochs are finished and written into the folder."""
+        self._keep(_pack(self._run.path))
+        self._pace.stage("expert", 0, epochs)
+
 
 def _bench(room: Classroom, pace: Pace) -> Bench:
     return Bench(
@@ -174,10 +178,10 @@ def _bench(room: Classroom, pace: Pace) -> Bench:
 
 
 def _pack(folder: Path) -> bytes:
-    """Where the members stand, as one blob."""
+    """Where members and pixel expert stand, as one blob."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for file in sorted(folder.glob(_LAST)):
+        for file in sorted(folder.glob(LAST_STATES)):
             name = file.relative_to(folder).as_posix()
             archive.writestr(zipfile.ZipInfo(name, cast("Any", _EPOCH)), file.read_bytes())
     return packed.getvalue()

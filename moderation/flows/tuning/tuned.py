@@ -27,7 +27,7 @@ from moderation.storage.registry.prompts import Prompts
 from moderation.training import finish
 from moderation.training.adapter import Adapter
 from moderation.training.closer import with_crops
-from moderation.training.expert_run import with_expert
+from moderation.training.expert_run import begun_in, with_expert
 from moderation.training.loader import Features
 from moderation.training.lora import save_lora
 from moderation.training.progress import Interrupt, counter
@@ -44,7 +44,10 @@ _SHOWN = 3  # unreadable files that are named on the screen; the run's log has a
 
 @dataclass(frozen=True)
 class Bench:
-    """What a run works with. preparation: how `decode` and the crop treat a picture, in words."""
+    """What a run works with. preparation: how `decode` and the crop treat a picture, in words.
+
+    at_expert: is told how many of the pixel expert's epochs are finished and written, at its begin and after each.
+    """
 
     backbone: Backbone
     decode: Decode
@@ -57,6 +60,7 @@ class Bench:
     tensorboard: bool = False
     with_report: bool = True
     counting: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] | None = None  # None: on the console
+    at_expert: Callable[[int], None] = lambda _: None
 
     def count(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """Takes note of a pass over `total` pictures."""
@@ -122,7 +126,8 @@ def conclude(
     measured = finish.measure(found, validation.images, facts.plan.seed)
     outcomes = [member.outcome for member in good]
     stopped = any(member.outcome.why == "interrupted" for member in members)
-    expert, measured = _completed(measured, facts, outcomes, training, bench, given, whole=not (failure or stopped))
+    whole = not (failure or stopped)
+    expert, measured = _completed(run, measured, facts, outcomes, training, bench, given, whole=whole)
     metadata = finish.metadata_of(facts, measured, outcomes, _counts(training))
     prompt: SoftPrompt | None = None
     if facts.plan.method == "lora":
@@ -183,6 +188,7 @@ def _counts(pictures: Features) -> dict[str, int]:
 
 
 def _completed(
+    run: RunFolder,
     measured: finish.Measured,
     facts: RunFacts,
     outcomes: Sequence[Outcome],
@@ -197,7 +203,7 @@ def _completed(
     if facts.plan.expert and whole:
         plain = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, None)
         before = given.expert if given is not None else None
-        expert, measured = _expert(plain, facts, training, measured, bench, before)
+        expert, measured = _expert(run, plain, facts, training, measured, bench, before)
     if facts.plan.crops:
         bench.say("native crops: the validation pictures are scored with them")
         finished = finish.prompt_of(bench.backbone, facts, outcomes, measured, {}, expert)
@@ -206,6 +212,7 @@ def _completed(
 
 
 def _expert(
+    run: RunFolder,
     plain: SoftPrompt,
     facts: RunFacts,
     training: Features,
@@ -213,11 +220,17 @@ def _expert(
     bench: Bench,
     given: ExpertWeights | None,
 ) -> tuple[ExpertWeights | None, finish.Measured]:
-    """The pixel expert and the figures with it; none, with a note, where it does not help: the word is kept."""
+    """The pixel expert and the figures with it; none, with a note, where it does not help: the word is kept.
+
+    It goes on from where the run's folder says that it stands. Raises ConfigurationError where that can't be read.
+    """
     readable = _readable(training)
+    begun = begun_in(run, bench.at_expert)
+    if begun.state.epochs:
+        bench.say(f"expert: goes on after epoch {begun.state.epochs}")
     try:
         expert, after = with_expert(
-            plain, facts.plan, readable, measured, bench.backbone, bench.decode, bench.readers, bench.say, given
+            plain, facts.plan, readable, measured, bench.backbone, bench.decode, bench.readers, bench.say, given, begun
         )
         return expert, replace(after, loss=None)
     except ConfigurationError as error:
