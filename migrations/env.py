@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from moderation.settings import load_settings
 from moderation.storage.database import Database
-from moderation.storage.loop_tables import Base
+from moderation.storage.tables import Base
 
 # A migration that can't get its lock gives up, instead of queueing every reader behind it.
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '10s'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from moderation.storage.database import Database
-from moderation.storage.loop_tables import ChoreRow as Row
+from moderation.storage.tables import ChoreRow as Row
 
 
 class Chores:

@@ -14,9 +14,8 @@ from moderation.errors import CanaryFailed
 from moderation.flows.watching.turn import CHORE
 from moderation.images.canary import NAMES
 from moderation.storage.events import Events
-from moderation.storage.loop_tables import CanaryRow, ChoreRow
 from moderation.storage.registry.canaries import Canaries
-from moderation.storage.tables import SubmissionRow
+from moderation.storage.tables import CanaryRow, ChoreRow, SubmissionRow
 from tests.e2e.conftest import Stack, open_stack
 from tests.e2e.process import Worker
 from tests.waiting import wait_until

@@ -27,9 +27,8 @@ from moderation.images.canary import NAMES
 from moderation.miniature import PROMPT_FILE, WORD_FILE
 from moderation.miniature.canary import shipped_answers
 from moderation.storage.events import By, Events
-from moderation.storage.loop_tables import CanaryRow
 from moderation.storage.registry.canaries import Canaries
-from moderation.storage.tables import PromptRow
+from moderation.storage.tables import CanaryRow, PromptRow
 from tests.command import modctl, ok, refusal
 from tests.e2e.conftest import picture
 from tests.store import Store

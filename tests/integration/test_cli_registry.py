@@ -23,10 +23,9 @@ from moderation.domain.training_run import RunConfig
 from moderation.flows.registry.prompt import register
 from moderation.miniature import PROMPT_FILE
 from moderation.storage.database import Database
-from moderation.storage.loop_tables import TrainingRunRow
 from moderation.storage.registry.prompts import Prompts
 from moderation.storage.registry.states import PromptStates
-from moderation.storage.tables import PromptRow
+from moderation.storage.tables import PromptRow, TrainingRunRow
 from tests.command import Done, modctl, ok, refusal
 
 SHIPPED_ID = hashlib.sha256(PROMPT_FILE.read_bytes()).hexdigest()[:12]

@@ -24,10 +24,9 @@ from moderation.storage.chores import Chores
 from moderation.storage.drawn import Drawn
 from moderation.storage.drift import Drift
 from moderation.storage.events import By, Events
-from moderation.storage.loop_tables import ChoreRow
 from moderation.storage.replay import Replay
 from moderation.storage.reviewing.reviewers import Reviewers
-from moderation.storage.tables import EventRow, SubmissionRow, VerdictRow
+from moderation.storage.tables import ChoreRow, EventRow, SubmissionRow, VerdictRow
 from tests.command import modctl, ok, refusal
 from tests.moderated import answer, score
 from tests.store import Store

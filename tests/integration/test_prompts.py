@@ -16,9 +16,8 @@ from moderation.domain.prompt import PromptId, PromptRecord, PromptState
 from moderation.domain.training_run import RunConfig
 from moderation.errors import ConfigurationError, PromptChanged, PromptRefused
 from moderation.storage.events import By, Events
-from moderation.storage.loop_tables import TrainingRunRow
 from moderation.storage.registry.states import PromptStates, Shown
-from moderation.storage.tables import PromptRow
+from moderation.storage.tables import PromptRow, TrainingRunRow
 from tests.store import Store
 from tests.waiting import GENEROUS_S
 

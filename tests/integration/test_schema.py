@@ -16,7 +16,7 @@ from moderation import Moderation
 from moderation.errors import SchemaMismatch
 from moderation.storage import schema
 from moderation.storage.database import Database
-from moderation.storage.loop_tables import Base
+from moderation.storage.tables import Base
 
 
 @pytest.fixture

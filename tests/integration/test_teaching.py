@@ -19,8 +19,8 @@ from moderation.images.canary import pictures as canary_pictures
 from moderation.settings import load_settings
 from moderation.storage.database import Database
 from moderation.storage.events import Events
-from moderation.storage.loop_tables import TrainingRunRow
 from moderation.storage.registry.prompts import Prompts
+from moderation.storage.tables import TrainingRunRow
 from moderation.storage.training.claims import Held, TrainingClaims
 from moderation.wiring import Wiring
 from tests.store import open_database

@@ -11,7 +11,7 @@ from moderation.domain.canary import Asked, Known, Machine
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By
-from moderation.storage.loop_tables import CanaryRow as Row
+from moderation.storage.tables import CanaryRow as Row
 
 _KEY = ("prompt_id", "backbone_revision", "device", "dtype", "pictures")
 

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from moderation.domain.prompt import PromptId, numbers_of
 from moderation.domain.training_run import GateState, RunId, RunState
 from moderation.errors import ConfigurationError
-from moderation.storage.loop_tables import TrainingRunRow as Run
 from moderation.storage.tables import PromptRow as Row
+from moderation.storage.tables import TrainingRunRow as Run
 
 _JUDGED = (RunState.PASSED, RunState.REFUSED)
 

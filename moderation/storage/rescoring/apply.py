@@ -28,13 +28,12 @@ from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By
-from moderation.storage.loop_tables import RescoreRunRow
 from moderation.storage.policies import current_in, for_sources
 from moderation.storage.rescoring.difference import is_seen
 from moderation.storage.rescoring.runs import changed_prompt
 from moderation.storage.rescoring.scope import NEW, OLD, has_score, in_scope
 from moderation.storage.reviewing.tasks import NewTask, open_tasks
-from moderation.storage.tables import PromptRow, SubmissionRow, VerdictRow
+from moderation.storage.tables import PromptRow, RescoreRunRow, SubmissionRow, VerdictRow
 
 CHUNK = 500
 """Images of one transaction: a scan waits for the chain of events and, on SQLite, for the write lock so long."""

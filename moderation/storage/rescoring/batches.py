@@ -34,12 +34,12 @@ from moderation.domain.submission import MAX_CRASHES, ImageId
 from moderation.errors import RejectReason
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM
-from moderation.storage.loop_tables import RescoreRunRow as Row
 from moderation.storage.outcomes import storable
 from moderation.storage.rescoring.runs import changed_prompt, domain, end
 from moderation.storage.rescoring.scope import OLD, in_scope, lacks_score
 from moderation.storage.rescoring.scores import write_scores
 from moderation.storage.tables import PromptRow, SubmissionRow
+from moderation.storage.tables import RescoreRunRow as Row
 
 _CRASHED = f"{RejectReason.CRASHED}: {MAX_CRASHES} workers vanished with it, the last two with it alone"
 

@@ -19,9 +19,9 @@ from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM, By
-from moderation.storage.loop_tables import RescoreRunRow as Row
 from moderation.storage.rescoring.scope import OLD, in_scope, lacks_score
 from moderation.storage.tables import PromptRow, SubmissionRow
+from moderation.storage.tables import RescoreRunRow as Row
 
 _ANEW = "begin anew: modctl rescore"
 

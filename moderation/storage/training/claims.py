@@ -20,8 +20,8 @@ from moderation.domain.training_run import MOST_ATTEMPTS, OPEN, RunId, RunState,
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM, By
-from moderation.storage.loop_tables import TrainingRunRow as Row
 from moderation.storage.registry.prompts import register_in
+from moderation.storage.tables import TrainingRunRow as Row
 from moderation.storage.training.rows import domain, end_run
 
 _LOST = f"{MOST_ATTEMPTS} workers vanished with it; their logs say why. It can be begun anew: modctl retrain"

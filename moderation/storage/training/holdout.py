@@ -11,8 +11,8 @@ from moderation.domain.lesson import Side
 from moderation.domain.submission import ImageId
 from moderation.errors import ConfigurationError
 from moderation.storage.database import Database
-from moderation.storage.loop_tables import HoldoutRow
 from moderation.storage.submissions import chunks
+from moderation.storage.tables import HoldoutRow
 
 _ROWS = 1000
 _SIDES = (Side.TRAIN, Side.HOLDOUT)

@@ -14,7 +14,7 @@ from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By
-from moderation.storage.loop_tables import TrainingRunRow as Row
+from moderation.storage.tables import TrainingRunRow as Row
 
 
 def new_row(

@@ -17,7 +17,7 @@ from moderation.errors import ConfigurationError
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import By
-from moderation.storage.loop_tables import TrainingRunRow as Row
+from moderation.storage.tables import TrainingRunRow as Row
 from moderation.storage.training.holdout import add_sides
 from moderation.storage.training.rows import domain, end_run, new_row, unknown
 

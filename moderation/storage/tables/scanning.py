@@ -1,70 +1,15 @@
-"""The tables. Changing one needs a migration (see docs/decisions.md: expand, deploy, contract)."""
+"""The tables of the main job: submissions, images, prompts, policies, verdicts; and the audit trail."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    ColumnElement,
-    DateTime,
-    Dialect,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    String,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-    cast,
-    text,
-    type_coerce,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.domain.submission import MAX_ID_CHARS
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware datetimes in UTC on every database; SQLite, which knows no zones, stores them bare."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time without a zone: {value}")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Bytes(TypeDecorator[bytes]):
-    """Bytes, also where a hand wrote text, which SQLite keeps as text: damage must be seen, not crash."""
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def column_expression(self, column: ColumnElement[bytes]) -> ColumnElement[bytes]:
-        return type_coerce(cast(column, LargeBinary), self)
-
-
-# SQLite counts rows by itself only for INTEGER keys.
-RowId = BigInteger().with_variant(Integer, "sqlite")
-
-
-class Base(DeclarativeBase):
-    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON, float: Double}
+from moderation.storage.tables.base import Base, Bytes, RowId
 
 
 class SubmissionRow(Base):
@@ -207,95 +152,6 @@ class VerdictRow(Base):
         Index("ix_verdict_created", "created_at"),
         Index("ix_verdict_decision", "decision", "created_at"),
     )
-
-
-class ReviewTaskRow(Base):
-    """An image that a person is to look at. Free: open and not held under a lease.
-
-    `image_id` is no foreign key: gold images need never have been submitted. `version` rises with every claim and end.
-    """
-
-    __tablename__ = "review_task"
-
-    task_id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), index=True)
-    reason: Mapped[str] = mapped_column(String(16))
-    source: Mapped[str] = mapped_column(String(200))
-    inclusion_probability: Mapped[float]
-    priority: Mapped[int]
-    probability: Mapped[float | None]
-    verdict_id: Mapped[int | None] = mapped_column(ForeignKey("verdict.verdict_id"))
-    is_senior: Mapped[bool]
-    state: Mapped[str] = mapped_column(String(8))
-    claimed_by: Mapped[str | None] = mapped_column(String(80))
-    lease_until: Mapped[datetime | None]
-    version: Mapped[int]
-    detail: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime]
-    due_at: Mapped[datetime]
-    closed_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        Index(
-            "uq_review_task_open",
-            "image_id",
-            "reason",
-            unique=True,
-            sqlite_where=text("state = 'open'"),
-            postgresql_where=text("state = 'open'"),
-        ),
-        Index(
-            "ix_review_task_due",
-            "due_at",
-            "task_id",
-            sqlite_where=text("state = 'open'"),
-            postgresql_where=text("state = 'open'"),
-        ),
-    )
-
-
-class ReviewRow(Base):
-    """What one person did with a task: an answer, a skip, an escalation or an undo. Append-only."""
-
-    __tablename__ = "review"
-
-    review_id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    task_id: Mapped[int] = mapped_column(ForeignKey("review_task.task_id"), index=True)
-    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), index=True)
-    reviewer: Mapped[str] = mapped_column(String(80))
-    act: Mapped[str] = mapped_column(String(8))
-    answer: Mapped[str | None] = mapped_column(String(8))
-    evidence: Mapped[list[str]]
-    note: Mapped[str] = mapped_column(Text)
-    seconds: Mapped[float | None]
-    undoes: Mapped[int | None] = mapped_column(ForeignKey("review.review_id"))
-    created_at: Mapped[datetime]
-
-    __table_args__ = (Index("ix_review_reviewer", "reviewer", "created_at"),)
-
-
-class ReviewerRow(Base):
-    """A person who reviews. Of the token only its hash is kept; null: none was made, or it was taken back."""
-
-    __tablename__ = "reviewer"
-
-    name: Mapped[str] = mapped_column(String(80), primary_key=True)
-    role: Mapped[str] = mapped_column(String(16))
-    is_trusted: Mapped[bool]
-    is_active: Mapped[bool]
-    token_sha256: Mapped[str | None] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime]
-
-
-class GoldRow(Base):
-    """An image whose truth is known, mixed in unseen to measure reviewers."""
-
-    __tablename__ = "gold"
-
-    image_id: Mapped[str] = mapped_column(String(MAX_ID_CHARS), primary_key=True)
-    truth: Mapped[str] = mapped_column(String(8))
-    note: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime]
 
 
 class EventRow(Base):

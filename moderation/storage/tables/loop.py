@@ -9,9 +9,7 @@ from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.domain.submission import MAX_ID_CHARS
-from moderation.storage.tables import Base, RowId
-
-__all__ = ["Base", "CanaryRow", "ChoreRow", "HoldoutRow", "RescoreRunRow", "TrainingRunRow"]
+from moderation.storage.tables.base import Base, RowId
 
 
 class HoldoutRow(Base):
