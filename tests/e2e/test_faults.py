@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import pytest
 from sqlalchemy import delete, text
@@ -100,36 +101,50 @@ def _no_prompt(stack: Stack) -> None:
         session.execute(delete(PromptRow))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "variables", "exit_code", "message"),
-    [
-        (_no_tables, {}, 2, r"no tables yet.*modctl db upgrade"),
-        (_old_tables, {}, 2, r"on revision 0000.*modctl db upgrade"),
-        (_no_prompt, {}, 2, r"no prompt is active for the backbone miniature\n.*modctl prompt import"),
-        (None, {"BATCH_SIZE": "0"}, 2, r"MODERATION_BATCH_SIZE: .*greater than or equal to 1"),
-        (None, {"DEVICE": "gpu"}, 2, r"MODERATION_DEVICE: .*use auto, cpu, mps, cuda"),
-        (
-            None,
-            {"DATABASE_URL": "postgresql://127.0.0.1:1/none"},
-            3,
-            r"SQL database does not answer(.|\n)*_DATABASE_URL",
-        ),
-    ],
-    ids=["no tables", "old tables", "no prompt", "wrong number", "wrong device", "no database"],
-)
-def test_a_worker_that_can_not_work_says_what_to_do_and_ends(
-    sqlite_url: str,
-    tmp_path: Path,
-    broker: Server,
-    spoil: Callable[[Stack], None] | None,
-    variables: dict[str, str],
-    exit_code: int,
-    message: str,
-) -> None:
-    with open_stack(tmp_path, sqlite_url, broker) as stack:
-        if spoil is not None:
-            spoil(stack)
-        with stack.worker(**{f"MODERATION_{name}": value for name, value in variables.items()}) as worker:
-            assert worker.exit_code() == exit_code, worker.said
-            assert re.search(message, worker.said), worker.said
-            assert "Traceback" not in worker.said
+@dataclass(frozen=True)
+class Case:
+    """What is wrong with an installation, or with a worker's MODERATION_* variables, and how the worker ends."""
+
+    exit_code: int
+    message: str
+    spoil: Callable[[Stack], None] = lambda _: None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+CASES = {
+    "no tables": Case(2, r"no tables yet.*modctl db upgrade", _no_tables),
+    "old tables": Case(2, r"on revision 0000.*modctl db upgrade", _old_tables),
+    "no prompt": Case(2, r"no prompt is active for the backbone miniature\n.*modctl prompt import", _no_prompt),
+    "wrong number": Case(
+        2, r"MODERATION_BATCH_SIZE: .*greater than or equal to 1", variables={"MODERATION_BATCH_SIZE": "0"}
+    ),
+    "wrong device": Case(2, r"MODERATION_DEVICE: .*use auto, cpu, mps, cuda", variables={"MODERATION_DEVICE": "gpu"}),
+    "no database": Case(
+        3,
+        r"SQL database does not answer(.|\n)*_DATABASE_URL",
+        variables={"MODERATION_DATABASE_URL": "postgresql://127.0.0.1:1/none"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def in_vain(
+    tmp_path_factory: pytest.TempPathFactory, broker: Server, without_variables: None
+) -> Iterator[dict[str, Worker]]:
+    """A worker for each case, all started at once: a start is seconds of work for one core."""
+    with ExitStack() as opened:
+        started = {}
+        for name, case in CASES.items():
+            folder = tmp_path_factory.mktemp("in-vain")
+            stack = opened.enter_context(open_stack(folder, f"sqlite:///{folder / 'moderation.db'}", broker))
+            case.spoil(stack)
+            started[name] = opened.enter_context(stack.worker(**case.variables))
+        yield started
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_worker_that_can_not_work_says_what_to_do_and_ends(in_vain: dict[str, Worker], name: str) -> None:
+    worker, case = in_vain[name], CASES[name]
+    assert worker.exit_code() == case.exit_code, worker.said
+    assert re.search(case.message, worker.said), worker.said
+    assert "Traceback" not in worker.said
