@@ -18,6 +18,8 @@ from moderation.miniature.recipe import Recipe
 
 LATER = Family("later", Split.TEST, "bilinear", 2, texture=0.3, is_denoiser=True, noise=0.12)
 """A denoiser that enlarges bilinearly. Neither tuning nor validation saw that way of enlarging."""
+_DECODERS = Path(__file__).parent / "decoders"
+"""Where the family's decoder is kept, under its recipe's hash. One that is missing is trained, and belongs into git."""
 _UPLOADED = (Split.TUNE, Split.VALIDATION, Split.FINAL)
 _SEED = 7
 
@@ -42,7 +44,7 @@ class Pictures:
 
 def make(folder: Path, uploads: int, others: int, say: Callable[[str], None]) -> Pictures:
     """Writes so many fakes, and as many photographs, of both kinds. A fake and a photograph are never of one crop."""
-    decoder = workshop.kept_decoder(LATER, Recipe.decoder_steps, Recipe.seed, folder / "decoders", say)
+    decoder = workshop.kept_decoder(LATER, Recipe.decoder_steps, Recipe.seed, _DECODERS, say)
     seen = tuple(each for split in _UPLOADED for each in photographs.of_split(split))
     found = Pictures(
         folder,
