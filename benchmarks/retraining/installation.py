@@ -49,7 +49,9 @@ class Installation:
         steps.set_policies(self.wiring)
         workers = [WorkerProcess(settings), WorkerProcess(settings, queues=TRAINING_QUEUE)]
         for worker in workers:
-            stack.enter_context(worker).wait_ready()
+            stack.enter_context(worker)
+        for worker in workers:
+            worker.wait_ready()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`modctl` with these arguments, as an operator types it."""
