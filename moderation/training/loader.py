@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from moderation.datasets.labelled import LabelledImage
 from moderation.detector.backbone import Backbone
@@ -44,7 +45,11 @@ class Features(Protocol):
     """Pictures as the scoring functions take them."""
 
     images: Sequence[LabelledImage]
-    unreadable: dict[Path, str]
+    unreadable: dict[Path, str]  # of those that were read; of all once `read_all` is done
+
+    def read_all(self) -> None:
+        """Reads what no batch has read so far, so that whatever comes next meets no picture that can't be read."""
+        ...
 
     def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
         """One batch for each list of rows, less what can't be read; a batch with nothing left is left out.
@@ -71,6 +76,9 @@ class Kept:
         self.reused = reused
         self._found = found
         self._pool = pool
+
+    def read_all(self) -> None:
+        """Nothing is left: all were read for their features."""
 
     def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
         """One batch for each list of rows."""
@@ -99,6 +107,7 @@ class Fresh:
     ) -> None:
         self.images = images
         self.unreadable: dict[Path, str] = {}
+        self._read: set[int] = set()
         self._backbone, self._statistics = backbone, statistics
         self._decode, self._pool = decode, pool
         self._augment: Augment = augment
@@ -108,22 +117,32 @@ class Fresh:
         """One batch for each list of rows, augmented as seed, epoch and row say."""
 
         def work(row: int) -> NDArray[np.uint8] | None:
-            image = self.images[row]
-            try:
-                picture = self._decode(image.path.read_bytes())
-            except (ImageRejected, OSError) as error:
-                self.unreadable[image.path] = str(error)
+            picture = self._picture(row)
+            if picture is None:
                 return None
-            size = self._backbone.image_size
-            return view(
-                picture, size, self._augment, seed=self._seed, epoch=epoch, index=row, group=image.group or str(row)
-            )
+            size, group = self._backbone.image_size, self.images[row].group or str(row)
+            return view(picture, size, self._augment, seed=self._seed, epoch=epoch, index=row, group=group)
 
         for place, (rows, parts) in enumerate(ahead(self._pool, work, order)):
             kept = [(row, part) for row, part in zip(rows, parts, strict=True) if part is not None]
             if kept:
                 pixels = np.stack([part for _, part in kept])
                 yield Batch(place, [row for row, _ in kept], see(self._backbone, pixels, self._statistics))
+
+    def read_all(self) -> None:
+        """An epoch leaves out what fills no batch, and a run that goes on may have no epoch left."""
+        unread = [[row] for row in range(len(self.images)) if row not in self._read]
+        for _ in ahead(self._pool, lambda row: self._picture(row) is None, unread):
+            pass
+
+    def _picture(self, row: int) -> Image.Image | None:
+        image = self.images[row]
+        self._read.add(row)
+        try:
+            return self._decode(image.path.read_bytes())
+        except (ImageRejected, OSError) as error:
+            self.unreadable[image.path] = str(error)
+            return None
 
 
 @torch.no_grad()

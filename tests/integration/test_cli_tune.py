@@ -412,18 +412,24 @@ def test_a_run_that_is_stopped_at_its_expert_goes_on_from_that_epoch(tmp_path: P
         folder = tmp_path / sample.truth
         folder.mkdir(exist_ok=True)
         shutil.copy(sample.path, folder / f"{sample.path.stem.replace(f'-{sample.truth}', '')}.jpg")
+    for number in range(6):  # of these some are training pictures, whatever half the others are in
+        (tmp_path / "fake" / f"broken-{number}.jpg").write_bytes(b"broken")
+
+    ended = threading.Event()
 
     def press() -> None:
-        while not list(Path().glob("runs/*/expert/last.safetensors")):
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not ended.wait(0.005):
+            if list(Path().glob("runs/*/expert/last.safetensors")):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     presser = threading.Thread(target=press)
     presser.start()
-    options = ("--epochs", 1, "--val", 0.5, "--expert", "--yes", "--no-register")
+    options = ("--epochs", 1, "--val", 0.5, "--expert", "--augment", "robust", "--yes", "--no-register")
     done = modctl("tune", "--real", tmp_path / "real", "--fake", tmp_path / "fake", *options)
+    ended.set()
     presser.join()
-    assert done.code == 1
+    assert (done.code, "left out, not readable as pictures: " in done.err) == (1, True), done.err
     run = the_run()
     epochs = RunFolder(run).load_expert()[0].epochs
     assert 1 <= epochs < EXPERT_EPOCHS

@@ -225,6 +225,17 @@ def test_unreadable_files_are_left_out_and_named(tmp_path: Path, backbone: Backb
     assert set(fresh.unreadable) == set(found.unreadable)
 
 
+def test_what_no_epoch_has_read_is_read_before_what_follows(tmp_path: Path, backbone: Backbone, pool: Executor) -> None:
+    images = labelled(tmp_path, 2)
+    images[1].path.write_bytes(b"not a picture")
+    images[3].path.write_bytes(b"nor this")
+    fresh = Fresh(images, backbone, STATISTICS_150K, rgb, pool, "paper", seed=0)
+    assert [batch.rows for batch in fresh.batches([[0, 1]], 0)] == [[0]]
+    assert set(fresh.unreadable) == {images[1].path}
+    fresh.read_all()
+    assert set(fresh.unreadable) == {images[1].path, images[3].path}
+
+
 def test_sizes_are_said_as_people_say_them(backbone: Backbone) -> None:
     assert [human_bytes(count) for count in (0, 999, 1500, 108_000_000_000, 2e15)] == [
         "0 bytes", "999 bytes", "1.5 kB", "108 GB", "2e+03 TB"

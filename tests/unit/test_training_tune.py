@@ -137,7 +137,7 @@ def test_an_epoch_of_several_passes_sees_what_as_many_epochs_see_and_is_validate
     train, val = halves
 
     class Recorded:
-        images, unreadable = train.images, train.unreadable
+        images, unreadable, read_all = train.images, train.unreadable, train.read_all
 
         def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
             seen.append((epoch, order))

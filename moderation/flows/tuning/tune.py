@@ -116,6 +116,8 @@ def go(run: RunFolder, bench: Bench, given: SoftPrompt | None = None, *, watcher
     for name, pictures in (("training data", training), ("--val", validation)):
         check_classes(pictures.images, name, "use that can be read")
     members = _tune_all(run, facts, training, validation, bench, given, watchers)
+    if facts.plan.expert and not bench.interrupt.asked:
+        training.read_all()
     for pictures in (training, validation):
         tell_unreadable(pictures, run, bench.say)
     return conclude(run, facts, members, training, validation, bench, given)
