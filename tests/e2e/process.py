@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.waiting import GENEROUS_S, wait_until
-
-__all__ = ["GENEROUS_S", "START_S", "Worker", "wait_until"]
+from tests.waiting import wait_until
 
 START_S = 240.0  # it imports PyTorch, often beside others that do
 

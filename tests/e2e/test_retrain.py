@@ -17,8 +17,9 @@ from moderation.settings import load_settings
 from moderation.storage.events import Events
 from moderation.storage.training.claims import TrainingClaims
 from tests.e2e.conftest import Stack, open_stack
-from tests.e2e.process import GENEROUS_S, Worker, wait_until
+from tests.e2e.process import Worker
 from tests.taught import School, open_school, pictures
+from tests.waiting import GENEROUS_S, wait_until
 
 EXPERT_EPOCHS = 16  # of one that goes on from the parent's
 LONG_S = 2 * GENEROUS_S  # a run with its report, on a machine that has other things to do
