@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from sqlalchemy import update
 
 from moderation.domain.review import Act, Answer, Evidence, Reason
@@ -188,6 +188,28 @@ def test_a_window_that_closes_gives_back_what_was_on_its_way_to_it(seat: Seat) -
     seat.waits_until(lambda: seat.held() == 2)
     seat.page.goto(f"{seat.address}/dashboard")
     seat.waits_until(lambda: seat.held() == 0)
+
+
+def test_a_pause_while_an_answer_is_on_its_way_lets_it_be_stored_and_gives_all_back(seat: Seat) -> None:
+    first, _, _ = seat.website.add_pictures(3)
+    on_its_way: list[Route] = []
+
+    def keep(route: Route) -> None:
+        on_its_way.append(route)
+
+    seat.page.route("**/api/answer", keep)
+    seat.log_in()
+    seat.sees(first)
+    seat.press("f")
+    seat.waits_until(lambda: bool(on_its_way))
+    seat.press("q")
+    seat.page.wait_for_timeout(300)  # time for what must not happen: that the picture is given back before its answer
+    on_its_way[0].continue_()
+    expect(seat.page.locator("#stage-words")).to_contain_text("Paused")
+    expect(seat.picture).to_be_hidden()
+    seat.waits_until(lambda: seat.held() == 0)
+    assert [review.image_id for review in seat.reviews()] == [first]
+    expect(seat.notice).to_be_hidden()
 
 
 def test_what_comes_into_an_empty_queue_appears_by_itself(seat: Seat) -> None:

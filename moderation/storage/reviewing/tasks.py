@@ -76,11 +76,14 @@ class ReviewTasks:
     ) -> ReviewTask | None:
         """Leases the reviewer a task: one they hold already, else the first in line that they may have; None: none.
 
-        `beside` is not meant: what comes after it can be made ready while the reviewer is still at it.
+        `beside` is not meant: what comes after it can be made ready while the reviewer is still at it. None where they
+        no longer hold it: what came after it may be before them already, and a new lease would take it from there.
         Passed over are tasks that others hold, that were escalated above this reviewer, that they skipped, and images
         that they judged already, where other eyes are wanted. Gold is not in the line.
         """
         with self._database.write() as session:
+            if beside is not None and _locked(session, beside, reviewer) is None:
+                return None
             now = self._database.now(session)
             values = {"reviewer": reviewer, "now": now, "beside": beside.task_id if beside else 0}
             for query in (held(is_senior), free(is_senior)):
@@ -198,6 +201,11 @@ def domain(row: Row) -> ReviewTask:
         created_at=row.created_at,
         due_at=row.due_at,
     )
+
+
+def _locked(session: Session, task: ReviewTask, reviewer: str) -> int | None:
+    """Keeps the task with this reviewer until the transaction is over; None where they no longer hold it."""
+    return session.scalar(select(Row.task_id).where(holding(task, reviewer)).with_for_update())
 
 
 def _lease(session: Session, row: Row, reviewer: str, until: datetime) -> ReviewTask:

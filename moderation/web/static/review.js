@@ -23,14 +23,21 @@ let isBusy = false; // the server was asked
 let isPaused = false;
 let shownAt = 0;
 let activeAt = Date.now();
+let underWay = Promise.resolve(); // what the server was asked last
 const pictures = new Map(); // address: promise of a picture
+
+function ask(name, body) {
+  const coming = call(name, body);
+  underWay = coming.catch(() => {});
+  return coming;
+}
 
 // One step at a time: a second key while the server answers would hit a picture nobody has seen.
 async function step(name, body) {
   if (isBusy || (NEEDS_PICTURE.has(name) && !isReady)) return;
   setBusy(true);
   try {
-    const found = await call(name, body);
+    const found = await ask(name, body);
     if (DONE_WORDS[name]) panel.showWords(DONE_WORDS[name]);
     hideNotice();
     await arrive(found);
@@ -45,7 +52,7 @@ async function recover(problem) {
   notice(problem.message);
   if (problem.kind === "lease_lost") {
     task = null;
-    await call("next").then(arrive).catch(said);
+    await ask("next").then(arrive).catch(said);
   }
 }
 
@@ -68,6 +75,7 @@ async function showPicture(mine) {
     await viewer.show(picture, `Picture to judge: ${mine.image_id}`, () => load(`${mine.picture}/original`).catch(said));
     panel.addSize(picture);
   } catch (problem) {
+    if (task !== mine) return;
     viewer.say(`${problem.message} You can skip or escalate it.`);
     if (problem.kind === "offline") return;
   }
@@ -120,8 +128,11 @@ function leave() {
   isReady = false;
 }
 
-function pause() {
+// An answer that is on its way is stored first: what this window has is given back, and what comes with it, too.
+async function pause() {
   if (isPaused) return step("next");
+  for (let heard = null; heard !== underWay; ) await (heard = underWay);
+  if (isPaused) return;
   leave();
   isPaused = true;
   panel.clear();

@@ -41,6 +41,15 @@ def test_an_answer_is_stored_and_brings_verdict_label_and_the_next_picture(websi
     assert visitor.answer(done["task"]).json()["task"] is None
 
 
+def test_a_look_ahead_that_comes_after_the_answer_does_not_take_the_next_task_away(website: Website) -> None:
+    website.add_pictures(2)
+    visitor = Visitor.logged_in(website)
+    first = visitor.post("next").json()["task"]
+    second = visitor.answer(first).json()["task"]
+    assert visitor.post("ahead", held(first)).json()["picture"] is None
+    assert visitor.answer(second).status_code == 200
+
+
 def test_nothing_sent_before_the_answer_gives_the_score_or_the_draw_away(store: Store, tmp_path: Path) -> None:
     with open_website(store, tmp_path, gold_rate=1.0) as website:
         website.add_pictures(1)
