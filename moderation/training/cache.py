@@ -25,6 +25,8 @@ from moderation.files import write_whole
 DTYPE = torch.float16
 _NAME = "features"
 _NOTE = "made_of.json"
+_PART_CHARS = 2  # of a hash: entries lie in folders of these
+_SUFFIXES = (".safetensors", ".unfinished")  # of entries, and of drafts of the killed
 _HEAD_BYTES = 8  # of a safetensors file: the length of its header
 
 
@@ -95,18 +97,19 @@ class FeatureCache:
             raise _unusable(self.folder, error) from None
 
     def _path(self, sha256: str) -> Path:
-        return self.folder / sha256[:2] / f"{sha256}.safetensors"
+        return self.folder / sha256[:_PART_CHARS] / f"{sha256}.safetensors"
 
 
 def prune(folder: Path, *, unused_since: float) -> int:
     """Removes from all caches in `folder` what nobody used since then (seconds, as time.time()); how many files went.
 
-    What another process works with was used later, so it stays. What can't be removed stays, too.
+    What another process works with was used later, so it stays. So does what can't be removed, or is of no cache.
     """
     gone = 0
     for cache in _listed(folder):
         for part in _listed(cache):
-            gone += sum(_removed(file, unused_since) for file in _listed(part))  # entries, and drafts of the killed
+            ours = [file for file in _listed(part) if len(part.name) == _PART_CHARS and file.suffix in _SUFFIXES]
+            gone += sum(_removed(file, unused_since) for file in ours)
         with suppress(OSError):  # one that still holds an entry
             if (cache / _NOTE).stat().st_mtime < unused_since:
                 for part in _listed(cache):

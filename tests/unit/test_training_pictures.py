@@ -189,6 +189,9 @@ def test_features_that_nobody_used_lately_go_and_what_is_in_use_stays(
         keep(images, backbone, STATISTICS_150K, rgb, pool, each)
     draft = next(cache.folder.rglob("*.safetensors")).with_name(".killed.unfinished")
     draft.touch()
+    foreign = tmp_path / "cache" / "mine" / "photographs" / "one.npy"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
     for file in (tmp_path / "cache").rglob("*"):
         if file.is_file():
             os.utime(file, (1000, 1000))
@@ -197,6 +200,7 @@ def test_features_that_nobody_used_lately_go_and_what_is_in_use_stays(
     assert prune(tmp_path / "cache", unused_since=2000) == 3 + 4 + 1
     assert not forgotten.folder.exists()
     assert not draft.exists()
+    assert foreign.exists()
     found = keep(images, backbone, STATISTICS_150K, rgb, pool, cache)
     assert isinstance(found, Kept)
     assert found.reused == 1
