@@ -161,10 +161,30 @@ def test_another_kind_of_machine_is_compared_roughly_and_recorded(
     other = Machine("cuda sm90", "bfloat16")
     assert canary(store, looker, backbone, machine=other).check().is_first
     assert len(Canaries(store.database).list()) == 2
+    move_what_the_cpu_said(store)
+    with pytest.raises(CanaryFailed, match=r"0\.05 is allowed"):
+        canary(store, looker, backbone, machine=Machine("mps", "float32")).check()
+    assert not canary(store, looker, backbone, machine=other).check().is_first  # its own kind is known
+
+
+def test_who_gave_known_answers_of_its_kind_is_not_measured_by_other_kinds(
+    store: Store, looker: Looker, active: ActivePrompt, backbone: Backbone
+) -> None:
+    gpu = Machine("cuda sm90", "bfloat16")
+    for machine in (CPU, gpu):
+        canary(store, looker, backbone, machine=machine).check()
+    now = use_another(store, active)
+    assert canary(store, looker, backbone, worker="trainer").witness.vouch(now)
+    move_what_the_cpu_said(store)  # as a steep prompt does by its number format alone
+    assert canary(store, looker, backbone, machine=gpu).check().is_first
+    assert not canary(store, looker, backbone, machine=gpu).check().is_first
+    with pytest.raises(CanaryFailed, match=r"\(cpu in float32, trainer\).*0\.05 is allowed"):
+        canary(store, looker, backbone, machine=Machine("mps", "float32")).check()
+
+
+def move_what_the_cpu_said(store: Store) -> None:
     with store.database.write() as session:
         session.execute(update(CanaryRow).where(CanaryRow.device == "cpu").values(answers=[0.9] * len(NAMES)))
-    with pytest.raises(CanaryFailed, match=r"0\.05 is allowed"):
-        canary(store, looker, backbone, machine=other).check()
 
 
 def test_two_first_workers_at_once_make_one_record(store: Store, looker: Looker, backbone: Backbone) -> None:

@@ -63,9 +63,9 @@ class Witness:
         Raises CanaryFailed, also where this process must not record; ServiceDown.
         """
         asked, answers = self._asked(prompt_id), [_probability(result) for result in results]
-        if not any(known.machine == self.machine for known in self._known(asked)):
-            self.prove(apart_from=prompt_id)
-        return self._settle(asked, answers)
+        is_known = any(known.machine == self.machine for known in self._known(asked))
+        is_proven = not is_known and self.prove(apart_from=prompt_id)
+        return self._settle(asked, answers, is_proven=is_proven)
 
     def vouch(self, prompt_id: PromptId) -> bool:
         """Records what a new prompt says, so that no worker has to be the first. Returns whether it is on record.
@@ -75,7 +75,7 @@ class Witness:
         if not self.prove(apart_from=prompt_id):
             return False
         asked, detector = self._asked(prompt_id), self.detector(prompt_id)
-        self._settle(asked, self._answers(detector))
+        self._settle(asked, self._answers(detector), is_proven=True)
         return True
 
     def prove(self, *, apart_from: PromptId | None = None) -> bool:
@@ -87,7 +87,7 @@ class Witness:
             if prompt_id == apart_from:
                 continue
             try:
-                self._compare(self._asked(prompt_id), self._answers(detector))
+                self._compare(self._asked(prompt_id), self._answers(detector), is_proven=True)
             except CanaryFailed as error:
                 if apart_from is None:
                     raise
@@ -119,17 +119,21 @@ class Witness:
 
         return [_probability(result) for result in guarded(score)]
 
-    def _settle(self, asked: Asked, answers: Sequence[float | None]) -> Checked:
-        self._compare(asked, answers)
+    def _settle(self, asked: Asked, answers: Sequence[float | None], *, is_proven: bool) -> Checked:
+        self._compare(asked, answers, is_proven=is_proven)
         firm = tuple(answer for answer in answers if answer is not None)
         is_first = not any(known.machine == self.machine for known in self.canaries.known(asked))
         if is_first and not self.canaries.record(Known(asked, self.machine, firm, self.worker)):
             is_first = False
-            self._compare(asked, answers)  # another process was faster
+            self._compare(asked, answers, is_proven=is_proven)  # another process was faster
         return Checked(asked.prompt_id, firm, is_first)
 
-    def _compare(self, asked: Asked, answers: Sequence[float | None]) -> None:
-        moved = find_moved(NAMES, answers, self._known(asked), self.machine, self.tolerance)
+    def _compare(self, asked: Asked, answers: Sequence[float | None], *, is_proven: bool) -> None:
+        """Another kind of machine is asked only where nothing of this one is known: a steep prompt differs by kind."""
+        known = self._known(asked)
+        own = [each for each in known if each.machine == self.machine]
+        beside = own or ([] if is_proven else known)
+        moved = find_moved(NAMES, answers, beside, self.machine, self.tolerance)
         if moved is not None:
             raise _failure(moved, asked.prompt_id)
 
