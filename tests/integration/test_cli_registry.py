@@ -300,6 +300,8 @@ def test_what_was_refused_stays_refused_when_it_is_recalibrated(either: Database
     assert {each["gate"] for each in ok("prompt", "list", "--json").lines()} == {None, "refused"}
     assert f"its gate REFUSED {other} (this is its recalibration)" in ok("prompt", "show", child).out
 
+    assert f"Warning: the gate of training run 1 refused {other}" in modctl("prompt", "import", grandchild).err
+    damage(either, other)  # a refusal stays, where what was refused can't be read any more
     done = act("activate", child, "--force")
     assert (done.code, f"Warning: {said}" in done.err) == (0, True)
     payload = events("prompt.activate")[0]["payload"]

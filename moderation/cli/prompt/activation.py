@@ -20,6 +20,15 @@ def is_refused(gate: GateState | None) -> bool:
     return gate is not None and not gate.passed
 
 
+def warn_of_refusal(gate: GateState | None, prompt_id: PromptId) -> None:
+    """Of a prompt that was registered and is not to become active now."""
+    if gate is not None and is_refused(gate):
+        say(
+            f"Warning: the gate of training run {gate.run_id} refused {gate.what(prompt_id)}; to activate it "
+            f"all the same: modctl prompt activate {prompt_id} --force --reason WHY"
+        )
+
+
 def ask(
     wiring: Wiring,
     prompt_id: PromptId,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moderation.cli.extras import check_training
-from moderation.cli.prompt.activation import ask, is_refused
+from moderation.cli.prompt.activation import ask, is_refused, warn_of_refusal
 from moderation.cli.prompt.answers import record_answers
 from moderation.cli.prompt.labelled import Chosen, Prevalence, read_labelled
 from moderation.cli.prompt.view import bar, named_file, registered
@@ -155,11 +155,8 @@ def _in_registry(
     if make_active:
         wiring.prompt_states.activate(record.prompt_id, shown=shown, by=by)
         record = wiring.prompts.find(record.prompt_id)
-    elif gate is not None and is_refused(gate):
-        say(
-            f"Warning: the gate of training run {gate.run_id} refused {gate.what(record.prompt_id)}; to activate it "
-            f"all the same: modctl prompt activate {record.prompt_id} --force --reason WHY"
-        )
+    else:
+        warn_of_refusal(gate, record.prompt_id)
     if not as_json:
         click.echo(
             f"{record.prompt_id} ({record.name}), made from {parent.prompt_id}, is registered as {record.state}."

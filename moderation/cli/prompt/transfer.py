@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from moderation.cli.prompt.activation import ask, is_refused
+from moderation.cli.prompt.activation import ask, is_refused, warn_of_refusal
 from moderation.cli.prompt.answers import record_answers
 from moderation.cli.prompt.view import CHECKPOINTS, described, named_file
 from moderation.cli.shared import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from moderation.detector import SoftPrompt
     from moderation.domain.lesson import Lesson
     from moderation.domain.prompt import PromptId
+    from moderation.flows.registry.prompt import PromptContents
     from moderation.storage.events import By
     from moderation.wiring import Wiring
 
@@ -85,11 +86,7 @@ def import_(
             prompt = load_prompt(file)
         blob = prompt.to_bytes()
         holds = contents(blob)
-        say(f"{file.name}: {'a checkpoint of the original code' if notes else 'a prompt of this program'}")
-        for line in notes or [f"{title}: {value}" for title, value in described(holds).items()]:
-            say(f"  {line}")
-        for warning in warnings:
-            say(f"Warning: {warning}")
+        _tell(file, holds, notes, warnings)
         if not no_check:
             _check(file, prompt, wiring)
         parent, shown = known_parent(wiring.prompts, prompt.metadata), None
@@ -108,6 +105,8 @@ def import_(
         if make_active:
             wiring.prompt_states.activate(record.prompt_id, shown=shown, by=by)
             record = wiring.prompts.find(record.prompt_id)
+        else:
+            warn_of_refusal(gate, record.prompt_id)
     if as_json:
         print_json({**asdict(record), "holds": asdict(holds), "notes": notes, "warnings": warnings})
     else:
@@ -150,6 +149,14 @@ def export(prompt: str, out: Path, form: str | None, force: bool, as_json: bool)
         )
     else:
         click.echo(f"{out}: {len(data)} bytes, {_FORMATS[form]}")
+
+
+def _tell(file: Path, holds: PromptContents, notes: Sequence[str], warnings: Sequence[str]) -> None:
+    say(f"{file.name}: {'a checkpoint of the original code' if notes else 'a prompt of this program'}")
+    for line in notes or [f"{title}: {value}" for title, value in described(holds).items()]:
+        say(f"  {line}")
+    for warning in warnings:
+        say(f"Warning: {warning}")
 
 
 def _give_manifest(wiring: Wiring, prompt_id: PromptId, lessons: Sequence[Lesson], by: By) -> None:

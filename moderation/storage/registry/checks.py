@@ -65,12 +65,12 @@ def _said(session: Session, prompt_id: PromptId) -> GateState | None:
 
 
 def _same_numbers(session: Session, blob: bytes, parent: PromptId | None) -> Iterator[PromptId]:
-    """The parent, its parent and so on, as long as they have the numbers of `blob`."""
+    """The parent, its parent and so on, as long as they have the numbers of `blob`, or had them perhaps: damaged."""
     numbers, seen = numbers_of(blob), set[PromptId]()
     while parent is not None and parent not in seen:
-        row = session.execute(select(Row.blob, Row.parent).where(Row.prompt_id == parent)).one_or_none()
-        if row is None or numbers_of(row.blob) != numbers:
+        row = session.get(Row, parent)
+        if row is None or (numbers_of(row.blob) != numbers and not damage(row)):
             return
         yield parent
         seen.add(parent)
-        parent = row.parent
+        parent = PromptId(row.parent) if row.parent else None
