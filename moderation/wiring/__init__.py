@@ -223,7 +223,6 @@ class Wiring(Stores):
         return Teacher(
             runs=self.training_runs,
             claims=self.training_claims,
-            states=self.prompt_states,
             room=lambda: self._classroom,
             backbone=self.backbone_name,
             folder=Path(self.settings.runs),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from moderation.domain.lesson import Lesson, Origin, Side, lessons_sha256, pack, unpack
-from moderation.domain.prompt import PromptId
+from moderation.domain.prompt import PromptId, PromptState
 from moderation.domain.training_run import MOST_ATTEMPTS, RunConfig, RunId, RunState, TrainingRun
 from moderation.errors import ConfigurationError
 from moderation.storage.events import By, Events
@@ -25,7 +25,7 @@ LESSONS = [
     Lesson(Origin.REVIEWED, "b.jpg", False, Side.HOLDOUT, source="web", sha256="cd" * 32),
 ]
 SIDES = dict(zip(ids("a.jpg", "b.jpg"), (Side.TRAIN, Side.HOLDOUT), strict=True))
-CANDIDATE = {
+CANDIDATE: dict[str, Any] = {
     "blob": b"a candidate", "name": "better", "backbone": "tiny", "backbone_revision": "", "question": "?",
     "metrics": {},
 }  # fmt: skip
@@ -62,11 +62,12 @@ def kinds(store: Store) -> list[str]:
     return [event.kind for event in Events(store.database).list() if event.kind.startswith("training.")][::-1]
 
 
-def finish(store: Store, held: Held, *, passed: bool = True) -> bool:
+def finish(store: Store, held: Held, *, passed: bool = True, activate: bool = False) -> bool:
     gate = {"reasons": ["it is worse on web"]}
     done = claims(store).finish(
-        held, CANDIDATE, passed=passed, metrics={"gate": gate}, report=gzip.compress(b"<html>"), reasons=("worse",)
-    )
+        held, CANDIDATE, passed=passed, metrics={"gate": gate}, report=gzip.compress(b"<html>"), reasons=("worse",),
+        activate=activate,
+    )  # fmt: skip
     return done is not None
 
 
@@ -186,6 +187,32 @@ def test_a_finished_run_has_its_candidate_report_and_gate(store: Store) -> None:
     assert (gate.run_id, gate.passed, gate.reasons) == (run.run_id, False, ("it is worse on web",))
     assert PromptStates(store.database).gate(PromptId(store.by.prompt_id)) is None
     assert Events(store.database).verify()[1] is None
+
+
+@pytest.mark.parametrize(
+    ("passed", "asked", "meanwhile", "state"),
+    [
+        (True, True, False, PromptState.ACTIVE),
+        (True, True, True, PromptState.CANDIDATE),
+        (True, False, False, PromptState.CANDIDATE),
+        (False, True, False, PromptState.CANDIDATE),
+    ],
+)
+def test_nobody_sees_a_run_that_passed_and_is_yet_to_be_activated(
+    store: Store, passed: bool, asked: bool, meanwhile: bool, state: PromptState
+) -> None:
+    held = claim(store, begin(store, activate=asked).run_id)
+    if meanwhile:
+        other = store.prompts.register(**{**CANDIDATE, "blob": b"another"}).prompt_id
+        PromptStates(store.database).activate(other)
+    assert finish(store, held, passed=passed, activate=asked)
+    found = runs(store).get(held.run.run_id)
+    assert found.prompt_id is not None
+    assert store.prompts.find(found.prompt_id).state == state
+    told = [event for event in Events(store.database).list(kind="prompt.activate") if event.actor == "eve"]
+    assert [event.reason for event in told] == (
+        [f"the new camera (training run {found.run_id})"] if state is PromptState.ACTIVE else []
+    )
 
 
 def test_the_newest_run_speaks_for_a_prompt(store: Store) -> None:

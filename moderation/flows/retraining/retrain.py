@@ -19,12 +19,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from moderation.domain.lesson import unpack
 from moderation.domain.prompt import PromptId, prompt_id_of
 from moderation.domain.training_run import RunId, TrainingRun
-from moderation.errors import ModerationError, PromptChanged, PromptRefused, ServiceDown
+from moderation.errors import ModerationError, ServiceDown
 from moderation.flows.retraining.lease import keeping
 from moderation.flows.retraining.leftovers import FEATURES, clear_attempt, clear_run, prune_features
 from moderation.flows.retraining.pace import Pace, Stopped, Why
-from moderation.storage.events import By
-from moderation.storage.registry.states import PromptStates, Shown
 from moderation.storage.training.claims import Held, TrainingClaims
 from moderation.storage.training.runs import TrainingRuns
 
@@ -49,7 +47,6 @@ class Teacher:
 
     runs: TrainingRuns
     claims: TrainingClaims
-    states: PromptStates
     room: Callable[[], Classroom]
     witness: Callable[[], Witness]
     backbone: str
@@ -143,6 +140,7 @@ class Teacher:
                 metrics=metrics_of(run, taught, gate),
                 report=report,
                 reasons=gate.reasons,
+                activate=run.config.activate,
             )
         )
         prompt_id = prompt_id_of(taught.prompt.sha256)
@@ -150,25 +148,17 @@ class Teacher:
             raise Stopped(Why.LOST)
         log.info("training run %d %s: prompt %s", run.run_id, gate.word, prompt_id)
         clear_run(self._folder_of(run))
-        prune_features(self.folder / FEATURES, run.started_at or run.created_at, datetime.now(UTC))
         self._vouch(run, witness, prompt_id)
-        if run.config.activate and gate.passed:
-            self._activate(run, prompt_id)
+        prune_features(self.folder / FEATURES, run.started_at or run.created_at, datetime.now(UTC))
 
     def _vouch(self, run: TrainingRun, witness: Witness, prompt_id: PromptId) -> None:
-        """Before any worker uses the candidate: what workers are to answer with it. The run has ended well without."""
+        """What workers are to answer with the candidate, so that none has to be the first. The run has ended."""
         try:
             self._patiently(lambda: witness.vouch(prompt_id))
         except ModerationError as error:
             log.warning("training run %d: no canary answers are recorded of %s: %s", run.run_id, prompt_id, error)
-
-    def _activate(self, run: TrainingRun, prompt_id: PromptId) -> None:
-        """As was asked for; not where another prompt was activated meanwhile: with that the gate did not compare."""
-        by = By(run.actor, f"{run.reason} (training run {run.run_id})")
-        try:
-            self._patiently(lambda: self.states.activate(prompt_id, shown=Shown(run.parent), by=by))
-        except (PromptChanged, PromptRefused) as error:
-            log.warning("training run %d: %s is not activated: %s", run.run_id, prompt_id, error)
+        except Exception:
+            log.exception("training run %d: no canary answers are recorded of %s", run.run_id, prompt_id)
 
     def _stopped(self, held: Held, why: Why) -> None:
         run_id = held.run.run_id

@@ -62,24 +62,9 @@ class PromptStates:
         PromptRefused for a candidate the gate refused unless `forced`, PromptChanged where not `shown` is active now.
         """
         with self._database.write() as session:
-            row = _locked(session, prompt_id)
-            before = _at(session, row.backbone, PromptState.ACTIVE)
-            _check_shown(shown, before, "active")
-            if row.state == PromptState.ACTIVE or (only_first and before is not None):
-                return Changed(prompt_id, before, happened=False)
-            check_whole(row)
-            gate = gate_state(session, prompt_id)
-            refused = gate is not None and not gate.passed
-            if gate is not None and refused and not forced:
-                raise PromptRefused(prompt_id, gate.run_id, gate.reasons, gate.what(prompt_id))
-            _swap(self._database, session, row, before)
-            payload: dict[str, Any] = {
-                "prompt": prompt_id, "backbone": row.backbone, "before": before, "was": row.state,
-            }  # fmt: skip
-            if gate is not None and refused:
-                payload |= {"forced": True, "refused_by_run": gate.run_id, "refused": gate.judged}
-            events.append(self._database, session, ACTIVATED, by, payload=payload)
-            return Changed(prompt_id, before, forced=refused)
+            return activate_in(
+                self._database, session, prompt_id, only_first=only_first, forced=forced, shown=shown, by=by
+            )
 
     def roll_back(
         self, backbone: str, *, to: PromptId | None = None, shown: Shown | None = None, by: By = SYSTEM
@@ -165,6 +150,35 @@ class PromptStates:
             payload = {"prompt": before, "backbone": backbone, "now": state}
             events.append(self._database, session, UNSHADOWED, by, payload=payload)
             return Changed(before, before)
+
+
+def activate_in(
+    database: Database,
+    session: Session,
+    prompt_id: PromptId,
+    *,
+    only_first: bool = False,
+    forced: bool = False,
+    shown: Shown | None = None,
+    by: By = SYSTEM,
+) -> Changed:
+    """`PromptStates.activate` within a transaction; where it raises, nothing was written."""
+    row = _locked(session, prompt_id)
+    before = _at(session, row.backbone, PromptState.ACTIVE)
+    _check_shown(shown, before, "active")
+    if row.state == PromptState.ACTIVE or (only_first and before is not None):
+        return Changed(prompt_id, before, happened=False)
+    check_whole(row)
+    gate = gate_state(session, prompt_id)
+    refused = gate is not None and not gate.passed
+    if gate is not None and refused and not forced:
+        raise PromptRefused(prompt_id, gate.run_id, gate.reasons, gate.what(prompt_id))
+    _swap(database, session, row, before)
+    payload: dict[str, Any] = {"prompt": prompt_id, "backbone": row.backbone, "before": before, "was": row.state}
+    if gate is not None and refused:
+        payload |= {"forced": True, "refused_by_run": gate.run_id, "refused": gate.judged}
+    events.append(database, session, ACTIVATED, by, payload=payload)
+    return Changed(prompt_id, before, forced=refused)
 
 
 def _lock(session: Session, backbone: str) -> None:

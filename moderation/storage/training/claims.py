@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,12 +16,14 @@ from typing import Any
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from moderation.domain.prompt import PromptRecord
+from moderation.domain.prompt import PromptId, PromptRecord
 from moderation.domain.training_run import MOST_ATTEMPTS, OPEN, RunId, RunState, TrainingRun
+from moderation.errors import ConfigurationError, PromptChanged, PromptRefused
 from moderation.storage import events
 from moderation.storage.database import Database
 from moderation.storage.events import SYSTEM, By
 from moderation.storage.registry.prompts import register_in
+from moderation.storage.registry.states import Shown, activate_in
 from moderation.storage.tables import TrainingRunRow as Row
 from moderation.storage.training.rows import domain, end_run
 
@@ -121,10 +124,12 @@ class TrainingClaims:
         metrics: Mapping[str, Any],
         report: bytes,
         reasons: tuple[str, ...],
+        activate: bool,
     ) -> PromptRecord | None:
         """Registers the candidate and ends the run, together. None: it was no longer held, and nothing was written.
 
         candidate: what `register_in` takes, less manifest and parent, which are the run's. report: gzipped HTML.
+        activate: where it passed and its parent, with which the gate compared it, is still the active prompt.
         """
         with self._database.write() as session:
             row = _locked(session, held)
@@ -136,6 +141,11 @@ class TrainingClaims:
             row.prompt_id, row.metrics, row.report = record.prompt_id, {**row.metrics, **metrics}, report
             state = RunState.PASSED if passed else RunState.REFUSED
             end_run(self._database, session, row, state, by, {"prompt": record.prompt_id, "reasons": list(reasons)})
+            if activate and passed:
+                reason = f"{row.reason} (training run {row.run_id})"
+                with suppress(PromptChanged, PromptRefused, ConfigurationError):  # then it stays a candidate
+                    shown = Shown(PromptId(row.parent))
+                    activate_in(self._database, session, record.prompt_id, shown=shown, by=By(row.actor, reason))
             return record
 
     def owed(self, *, ring_again_s: float) -> list[RunId]:
