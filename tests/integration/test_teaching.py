@@ -72,7 +72,10 @@ def wiring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wiring]:
     folder = tmp_path_factory.mktemp("teaching")
     url = f"sqlite:///{folder / 'moderation.db'}"
     with open_database(url):
-        parts = Wiring(load_settings(database_url=url, images=str(pictures()), device="cpu", lease_s=LEASE_S))
+        settings = load_settings(
+            database_url=url, images=str(pictures()), runs=str(folder / "runs"), device="cpu", lease_s=LEASE_S
+        )
+        parts = Wiring(settings)
         try:
             yield parts
         finally:
