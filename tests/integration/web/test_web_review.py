@@ -181,6 +181,8 @@ def test_an_appeal_comes_with_its_history_and_no_score(website: Website) -> None
     assert (task["why"], task["detail"]) == ("Appeal", "I painted it")
     said = [(each["who"], each["said"], each["why"]) for each in task["history"]]
     assert said == [("The machine", "decided REVIEW", ""), ("ann", "said fake", "six fingers")]
+    for told in (task, *task["history"]):  # a time of day may hold any digits
+        told.pop("waiting_since", told.pop("at", None))
     assert "0.5" not in str(task)
 
 
