@@ -59,7 +59,7 @@ class Learner:
     def step(self, loss: torch.Tensor) -> None:
         """One step down the loss of a batch."""
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         clip_grad_norm_(self.expert.parameters(), _CLIP)
         self._optimiser.step()
         self._schedule.step()
